@@ -16,7 +16,7 @@ fail() {
   exit 1
 }
 
-# as_root COMMAND...: runs it as root: as it is for root, through sudo for everybody else.
+# as_root COMMAND...: as it is for root, through sudo for everybody else.
 as_root() {
   if [ "$(id -u)" -eq 0 ]; then
     "$@"
@@ -27,25 +27,28 @@ as_root() {
   fi
 }
 
-# installed PACKAGE: whether Debian's package is there in full.
+# installed PACKAGE: whether Debian has it installed in full.
 installed() {
-  [ "$(dpkg-query --show --showformat='${db:Status-Status}' "$1" 2>/dev/null)" = installed ]
+  dpkg-query --show --showformat='${db:Status-Status}\n' "$1" 2>/dev/null | grep -qx installed
 }
 
-# debian WHY PACKAGE...: installs those that are missing; says nothing when none is.
+# debian WHY PACKAGE...: installs those that are missing; silent when none is. A system without
+# apt is left alone: the build names what it lacks.
 debian() {
-  local why=$1 package missing=()
+  local why=$1 package wanted=()
   shift
-  command -v apt-get >/dev/null ||
-    fail "no apt-get here; install these in your system's own way: $* ($why)"
+  if ! command -v apt-get >/dev/null; then
+    say "no apt-get here: expecting your system's counterparts of $* ($why)"
+    return 0
+  fi
   for package; do
-    installed "$package" || missing+=("$package")
+    installed "$package" || wanted+=("$package")
   done
-  [ ${#missing[@]} -gt 0 ] || return 0
-  say "Debian packages ${missing[*]}: $why"
+  [ ${#wanted[@]} -gt 0 ] || return 0
+  say "Debian packages ${wanted[*]}: $why"
   refresh_lists
   as_root env DEBIAN_FRONTEND=noninteractive apt-get install --yes --quiet \
-    --no-install-recommends "${missing[@]}"
+    --no-install-recommends "${wanted[@]}"
 }
 
 # refresh_lists: apt's package lists, at most once an hour.
@@ -55,4 +58,9 @@ refresh_lists() {
   as_root apt-get update --quiet
   mkdir -p "$setup"
   touch "$stamp"
+}
+
+# rust_target TARGET: whether the Rust toolchain in use brings that target's standard library.
+rust_target() {
+  [ -n "$(find "$(rustc --print sysroot)/lib/rustlib/$1/lib" -name 'libstd-*' 2>/dev/null)" ]
 }
