@@ -122,6 +122,25 @@ pub enum Event {
 }
 
 impl Event {
+    /// The event's name as it is seen on MQTT; the same as its tag in JSON.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::State { .. } => "state",
+            Self::Part { .. } => "part",
+            Self::Accepted { .. } => "accepted",
+            Self::Heard { .. } => "heard",
+            Self::Seen { .. } => "seen",
+            Self::Thought { .. } => "thought",
+            Self::Text { .. } => "text",
+            Self::ToolCalled { .. } => "tool_called",
+            Self::ToolAnswered { .. } => "tool_answered",
+            Self::Answered { .. } => "answered",
+            Self::Failed { .. } => "failed",
+            Self::Cancelled { .. } => "cancelled",
+        }
+    }
+
     /// The turn that the event belongs to, if it belongs to one.
     #[must_use]
     pub const fn turn(&self) -> Option<TurnId> {
@@ -261,6 +280,18 @@ pub enum OutcomeName {
     Failed,
 }
 
+impl OutcomeName {
+    /// The outcome's name as it is seen on D-Bus and MQTT.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::Refused => "refused",
+            Self::Failed => "failed",
+        }
+    }
+}
+
 /// Why a turn ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -271,6 +302,18 @@ pub enum FinishReason {
     Length,
     /// The limit of tool rounds was reached.
     Steps,
+}
+
+impl FinishReason {
+    /// The reason's name as it is seen on D-Bus and MQTT.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Stop => "stop",
+            Self::Length => "length",
+            Self::Steps => "steps",
+        }
+    }
 }
 
 /// What a turn took.
