@@ -1,0 +1,76 @@
+# Everything a person or CI does with this repository. Every target installs what it needs first,
+# says what and why, and is quick when there is nothing to do.
+
+export CARGO_TARGET_DIR ?= $(CURDIR)/target
+PREFIX  ?= /usr
+DESTDIR ?=
+
+programs := $(CARGO_TARGET_DIR)/release
+# The whole workspace is always selected, so that every target shares the same built dependencies.
+cargo    := --locked --release --workspace
+scripts   = $(shell git grep --untracked -lIE '^\#!.*[ /](ba)?sh$$')
+
+.PHONY: help
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+
+.PHONY: demo run
+demo: build ## Run the main job on replayed sound and pictures, live, and check that it happened
+	@$(programs)/gemmad-demo
+
+run: build ## The same, and stay up to talk with it
+	@$(programs)/gemmad-demo --stay
+
+.PHONY: test check bench
+test: plugins ## Run all tests
+	@if cargo nextest --version >/dev/null 2>&1; \
+	then cargo nextest run $(cargo) --no-fail-fast; else cargo test $(cargo) --no-fail-fast; fi
+
+check: setup-check ## Formatting, lints, licences, known holes, shell scripts, systemd files
+	cargo fmt --all --check
+	cargo fmt --all --check --manifest-path plugins/tools/Cargo.toml
+	cargo clippy $(cargo) --all-targets -- --deny warnings
+	python3 -m doctest .ci/dependencies.py
+	.ci/dependencies.py
+	shellcheck --external-sources --source-path=SCRIPTDIR $(scripts)
+	systemd/check.sh $(programs)/gemmad
+
+bench: setup ## Measure our own cost for each token
+	cargo bench --locked --workspace --bench '*'
+
+.PHONY: build plugins model
+build: plugins ## Compile the daemon, the demo and the bundled plugins
+	cargo build $(cargo) --bins
+
+plugins: setup ## Compile the bundled plugins to WebAssembly
+	@plugins/build.sh
+
+model: ## Train the demo model again (not needed; takes a while)
+	runtime/export/build.sh
+
+.PHONY: cross cross-test
+cross: ## Compile for 64-bit ARM boards
+	@cross/setup/aarch64.sh
+	@cross/aarch64/build.sh
+
+cross-test: cross ## Run what was compiled for ARM, in an emulator
+	@cross/setup/services.sh
+	@cross/aarch64/test.sh
+
+.PHONY: setup setup-check
+setup: ## Install what building, the demo and the tests need
+	@cross/setup/build.sh
+	@cross/setup/services.sh
+	@cross/setup/wasm.sh
+	@cross/setup/onnxruntime.sh
+
+setup-check: setup
+	@cross/setup/check.sh
+
+.PHONY: install clean
+install: ## Install into DESTDIR with PREFIX (as root, after make build)
+	@systemd/install.sh "$(programs)/gemmad" "$(DESTDIR)" "$(PREFIX)"
+
+clean: ## Remove what was built; what set-up fetched stays
+	cargo clean
+	rm -rf .setup/plugins .setup/guest-target
