@@ -38,6 +38,18 @@ impl Signal {
     pub fn argument(&self, index: usize) -> Value {
         self.body.get(index).cloned().unwrap_or_default()
     }
+
+    /// The argument at `index` as text; empty when it is none.
+    #[must_use]
+    pub fn text(&self, index: usize) -> String {
+        self.argument(index).as_str().unwrap_or_default().to_owned()
+    }
+
+    /// The argument at `index`, a text that holds JSON; null when it does not.
+    #[must_use]
+    pub fn json(&self, index: usize) -> Value {
+        serde_json::from_str(&self.text(index)).unwrap_or_default()
+    }
 }
 
 impl fmt::Display for Signal {

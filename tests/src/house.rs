@@ -10,7 +10,7 @@ use tempfile::TempDir;
 
 use crate::broker::Broker;
 use crate::bus::Bus;
-use crate::bus_client::{BusClient, Request};
+use crate::bus_client::{BusClient, Request, Signal};
 use crate::daemon::{Daemon, Said, command};
 use crate::mqtt_client::{Message, MqttClient};
 use crate::settings::Settings;
@@ -67,6 +67,32 @@ impl House {
         Ok(house)
     }
 
+    /// Builds a house whose model never gets to the point: any token is about as likely to it as
+    /// any other, so that a reply is long.
+    ///
+    /// # Errors
+    /// When a program or a file is missing; the error says which.
+    pub async fn build_talkative(engine: &str) -> anyhow::Result<Self> {
+        let mut house = Self::build(engine).await?;
+        house.settings.set("assistant.temperature", 10.0);
+        house.settings.set("assistant.top_p", 1.0);
+        house.settings.set("assistant.top_k", 1_000_000);
+        house.settings.set("assistant.seed", 7);
+        house.settings.set("assistant.reply_tokens_max", 1_000_000);
+        house.settings.set("plugins.folders", Vec::<String>::new());
+        Ok(house)
+    }
+
+    /// Builds a house whose model never gets to the point, and starts its daemon.
+    ///
+    /// # Errors
+    /// When something is missing, or the daemon does not get ready.
+    pub async fn open_talkative(engine: &str) -> anyhow::Result<Self> {
+        let mut house = Self::build_talkative(engine).await?;
+        house.start().await?;
+        Ok(house)
+    }
+
     /// Starts the daemon with the present settings and waits until it could answer.
     ///
     /// # Errors
@@ -89,6 +115,17 @@ impl House {
         let started = daemon.started();
         self.daemon = Some(daemon);
         Ok(started)
+    }
+
+    /// Stops the daemon as systemd does and waits until it is gone.
+    ///
+    /// # Errors
+    /// When it was not started, or does not stop.
+    pub async fn stop(&mut self) -> anyhow::Result<()> {
+        let daemon = self.daemon()?;
+        daemon.terminate()?;
+        daemon.ended().await?;
+        Ok(())
     }
 
     /// The daemon.
@@ -131,6 +168,21 @@ impl House {
         self.event_that(mark, kind, |_| true).await
     }
 
+    /// Waits for the event `kind` since `mark`, for at most `patience`.
+    ///
+    /// # Errors
+    /// When none came in time.
+    pub async fn event_within(
+        &self,
+        patience: Duration,
+        mark: usize,
+        kind: &str,
+    ) -> anyhow::Result<Value> {
+        let pick = |message: &Message| event_of(message, kind);
+        let messages = self.mqtt_client.messages();
+        messages.wait_within(patience, mark, &format!("event {kind}"), pick).await
+    }
+
     /// Waits for an event `kind` that `fits`, since `mark`.
     ///
     /// # Errors
@@ -141,12 +193,36 @@ impl House {
         kind: &str,
         mut fits: impl FnMut(&Value) -> bool,
     ) -> anyhow::Result<Value> {
-        let topic = format!("{TOPICS}/event/{kind}");
-        let pick = |message: &Message| {
-            let event = message.json();
-            (message.topic == topic && fits(&event)).then_some(event)
-        };
+        let pick = |message: &Message| event_of(message, kind).filter(&mut fits);
         self.mqtt_client.messages().wait(mark, &format!("event {kind}"), pick).await
+    }
+
+    /// Waits until `pick` picks something from the daemon's parts, as D-Bus tells them: by name,
+    /// whether each works and what is said about it.
+    ///
+    /// # Errors
+    /// When it does not in time.
+    pub async fn parts_that<R>(
+        &self,
+        mut pick: impl FnMut(&Value) -> Option<R>,
+    ) -> anyhow::Result<R> {
+        let mark = self.bus_client.signals().mark();
+        if let Some(picked) = pick(&self.bus_client.property("Parts").await?) {
+            return Ok(picked);
+        }
+        let changed = |signal: &Signal| {
+            let is_change = signal.member == "PropertiesChanged";
+            is_change.then(|| pick(&signal.argument(1)["Parts"])).flatten()
+        };
+        self.bus_client.signals().wait(mark, "parts as expected", changed).await
+    }
+
+    /// Waits until `part` works, or does not.
+    ///
+    /// # Errors
+    /// When it does not come so in time.
+    pub async fn part(&self, part: &str, working: bool) -> anyhow::Result<()> {
+        self.parts_that(|parts| (parts[part][0] == working).then_some(())).await
     }
 
     /// Waits until the daemon's retained status is `online` or `offline`, since `mark`.
@@ -181,6 +257,44 @@ impl House {
         }
         Ok(response.argument(1)["text"].as_str().context("a response without text")?.to_owned())
     }
+
+    /// Asks `text` and says how many tokens the whole prompt had.
+    ///
+    /// # Errors
+    /// When it is not answered.
+    pub async fn prompt_tokens_of(&self, text: &str) -> anyhow::Result<f64> {
+        let request = self.bus_client.ask(text).await?;
+        let response = self.bus_client.signal_of(&request, "Response").await?;
+        let tokens = response.argument(1)["figures"]["prompt_tokens"].as_f64();
+        tokens.with_context(|| format!("no number of prompt tokens in {response}"))
+    }
+
+    /// A folder with the demo's pictures.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn pictures(&self) -> anyhow::Result<PathBuf> {
+        let folder = self.folder.path().join("pictures");
+        std::fs::create_dir_all(&folder)?;
+        for picture in workspace::pictures()? {
+            let name = picture.file_name().context("a picture without a name")?;
+            std::fs::copy(&picture, folder.join(name))?;
+        }
+        Ok(folder)
+    }
+
+    /// One of the demo's pictures.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn picture(&self) -> anyhow::Result<PathBuf> {
+        workspace::pictures()?.into_iter().next().context("no picture")
+    }
+}
+
+fn event_of(message: &Message, kind: &str) -> Option<Value> {
+    let place = message.topic.strip_prefix(TOPICS)?.strip_prefix("/event/")?;
+    (place == kind).then(|| message.json())
 }
 
 fn plain_settings(

@@ -62,6 +62,23 @@ pub fn fixture(name: &str) -> anyhow::Result<PathBuf> {
     existing(root().join("tests/fixtures/demo").join(name), "the fixture")
 }
 
+/// The demo's pictures, in the order of their names.
+///
+/// # Errors
+/// When they are not there.
+pub fn pictures() -> anyhow::Result<Vec<PathBuf>> {
+    let folder = existing(root().join("tests/fixtures/demo"), "the folder of fixtures")?;
+    let mut pictures = Vec::new();
+    for entry in std::fs::read_dir(&folder)? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|ending| ending == "png" || ending == "jpg") {
+            pictures.push(path);
+        }
+    }
+    pictures.sort();
+    Ok(pictures)
+}
+
 fn set_up(variable: &str, fallback: &str, what: &str) -> anyhow::Result<PathBuf> {
     let path = std::env::var_os(variable).map_or_else(|| root().join(fallback), PathBuf::from);
     existing(path, what)
