@@ -69,7 +69,8 @@ setup-check: setup
 
 .PHONY: install clean
 install: ## Install into DESTDIR with PREFIX (as root, after make build)
-	@systemd/install.sh "$(programs)/gemmad" "$(DESTDIR)" "$(PREFIX)"
+	@systemd/install.sh "$(programs)/gemmad" .setup/onnxruntime/libonnxruntime.so \
+	  "$(DESTDIR)" "$(PREFIX)"
 
 clean: ## Remove what was built; what set-up fetched stays
 	cargo clean

@@ -2,15 +2,17 @@
 # Puts the daemon and all that a system service needs where the system looks for it. Nothing that
 # the owner has written is replaced.
 #
-# usage: install.sh PROGRAM DESTDIR PREFIX     (make install)
+# usage: install.sh PROGRAM LIBRARY DESTDIR PREFIX     (make install)
 #
 # The bus and polkit read /usr/share alone, so those two files go there under every PREFIX.
 set -euo pipefail
-program=$1 destdir=$2 prefix=$3
+program=$1 library=$2 destdir=$3 prefix=$4
 here=$(cd "$(dirname "$0")" && pwd)
 setup=$here/../.setup
 
-[ -x "$program" ] || { echo "install: no $program yet: run make build first" >&2; exit 1; }
+for file in "$program" "$library" "$setup/plugins"; do
+  [ -e "$file" ] || { echo "install: no $file yet: run make build first" >&2; exit 1; }
+done
 
 # put MODE SOURCE TARGET
 put() {
@@ -20,7 +22,7 @@ put() {
 
 # The program lies beside the engine's library, where it looks for it first.
 put 755 "$program" "$prefix/lib/gemmad/gemmad"
-put 644 "$setup/onnxruntime/libonnxruntime.so" "$prefix/lib/gemmad/libonnxruntime.so"
+put 644 "$library" "$prefix/lib/gemmad/libonnxruntime.so"
 mkdir -p "$destdir$prefix/bin"
 ln -sfn ../lib/gemmad/gemmad "$destdir$prefix/bin/gemmad"
 for manifest in "$setup"/plugins/*/plugin.toml; do
