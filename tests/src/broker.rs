@@ -4,7 +4,7 @@
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow, bail};
 
 use crate::process::{Line, Process};
 
@@ -12,10 +12,16 @@ use crate::process::{Line, Process};
 /// nobody takes the port while the broker is away.
 const PORTS: std::ops::Range<u16> = 20_000..30_000;
 
-/// An MQTT broker that everybody may talk to.
+/// An MQTT broker: a private one that everybody may talk to, or one that is there already.
 #[derive(Debug)]
 pub struct Broker {
+    host: String,
     port: u16,
+    private: Option<Private>,
+}
+
+#[derive(Debug)]
+struct Private {
     config: PathBuf,
     process: Option<Process>,
 }
@@ -30,7 +36,9 @@ impl Broker {
         let mut failure = None;
         for port in free_ports().take(5) {
             std::fs::write(&config, broker_config(port))?;
-            let mut broker = Self { port, config: config.clone(), process: None };
+            let private = Private { config: config.clone(), process: None };
+            let host = "127.0.0.1".to_owned();
+            let mut broker = Self { host, port, private: Some(private) };
             match broker.come_back().await {
                 Ok(()) => return Ok(broker),
                 Err(error) => failure = Some(error),
@@ -39,7 +47,25 @@ impl Broker {
         Err(failure.unwrap_or_else(|| anyhow::anyhow!("no free port for the broker")))
     }
 
-    /// Its port on 127.0.0.1.
+    /// The broker at `url`, such as `mqtt://broker.lan:1883`, which is not ours to start or stop.
+    ///
+    /// # Errors
+    /// When it is not such a URL.
+    pub fn at(url: &str) -> anyhow::Result<Self> {
+        let wrong = || anyhow!("broker {url:?}: expected mqtt://HOST or mqtt://HOST:PORT");
+        let place = url.strip_prefix("mqtt://").ok_or_else(wrong)?.trim_end_matches('/');
+        let (host, port) = place.rsplit_once(':').unwrap_or((place, "1883"));
+        let port = port.parse().map_err(|_| wrong())?;
+        Ok(Self { host: host.to_owned(), port, private: None })
+    }
+
+    /// Its host.
+    #[must_use]
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// Its port.
     #[must_use]
     pub fn port(&self) -> u16 {
         self.port
@@ -48,24 +74,27 @@ impl Broker {
     /// Its address as the daemon's configuration takes it.
     #[must_use]
     pub fn url(&self) -> String {
-        format!("mqtt://127.0.0.1:{}", self.port)
+        format!("mqtt://{}:{}", self.host, self.port)
     }
 
-    /// Stops the broker: everybody is disconnected, retained messages are forgotten.
+    /// Stops a private broker: everybody is disconnected, retained messages are forgotten.
     pub fn go_away(&mut self) {
-        self.process = None;
+        if let Some(private) = &mut self.private {
+            private.process = None;
+        }
     }
 
-    /// Starts the broker again on the same port.
+    /// Starts a private broker again on the same port.
     ///
     /// # Errors
     /// When mosquitto cannot be started.
     pub async fn come_back(&mut self) -> anyhow::Result<()> {
-        let config = self.config.display().to_string();
+        let Some(private) = &mut self.private else { return Ok(()) };
+        let config = private.config.display().to_string();
         // Debian puts mosquitto where only administrators look for programs.
         let path = format!("{}:/usr/sbin:/sbin", std::env::var("PATH").unwrap_or_default());
         let process = Process::start("mosquitto", &["-c", &config], &[("PATH", &path)])
-            .context("the stories need mosquitto (Debian: apt install mosquitto)")?;
+            .context("this needs mosquitto (Debian: apt install mosquitto)")?;
         let said = |line: &Line| match () {
             () if line.text.ends_with(" running") => Some(true),
             () if line.text.contains("Error: ") => Some(false),
@@ -74,7 +103,7 @@ impl Broker {
         if !process.lines().wait(0, "word from the broker", said).await? {
             bail!("mosquitto does not start:\n{}", process.lines().tail(0));
         }
-        self.process = Some(process);
+        private.process = Some(process);
         Ok(())
     }
 }

@@ -5,11 +5,17 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 
-use crate::process::Process;
+use crate::process::{Line, Process};
 
-/// A message bus that everybody may own names on.
+/// A message bus: a private one on which everybody may own names, or one that is there already.
 #[derive(Debug)]
 pub struct Bus {
+    address: String,
+    private: Option<Private>,
+}
+
+#[derive(Debug)]
+struct Private {
     socket: PathBuf,
     config: PathBuf,
     process: Option<Process>,
@@ -24,35 +30,45 @@ impl Bus {
         let socket = folder.join("bus");
         let config = folder.join("bus.conf");
         std::fs::write(&config, bus_config(&socket))?;
-        let mut bus = Self { socket, config, process: None };
+        let address = format!("unix:path={}", socket.display());
+        let mut bus = Self { address, private: Some(Private { socket, config, process: None }) };
         bus.come_back().await?;
         Ok(bus)
     }
 
-    /// Its D-Bus address.
+    /// The bus at `address`, such as `system`, which is not ours to start or stop.
+    #[must_use]
+    pub fn at(address: &str) -> Self {
+        Self { address: address.to_owned(), private: None }
+    }
+
+    /// Its D-Bus address, as the daemon's configuration takes it.
     #[must_use]
     pub fn address(&self) -> String {
-        format!("unix:path={}", self.socket.display())
+        self.address.clone()
     }
 
-    /// Stops the bus: everybody on it is disconnected.
+    /// Stops a private bus: everybody on it is disconnected.
     pub fn go_away(&mut self) {
-        self.process = None;
-        let _ = std::fs::remove_file(&self.socket);
+        if let Some(private) = &mut self.private {
+            private.process = None;
+            let _ = std::fs::remove_file(&private.socket);
+        }
     }
 
-    /// Starts the bus again at the same address.
+    /// Starts a private bus again at the same address.
     ///
     /// # Errors
     /// When dbus-daemon cannot be started.
     pub async fn come_back(&mut self) -> anyhow::Result<()> {
-        let config = format!("--config-file={}", self.config.display());
+        let Some(private) = &mut self.private else { return Ok(()) };
+        let config = format!("--config-file={}", private.config.display());
         let arguments = [config.as_str(), "--nofork", "--nopidfile", "--print-address=1"];
         let process = Process::start("dbus-daemon", &arguments, &[])
-            .context("the stories need dbus-daemon (Debian: apt install dbus)")?;
-        let printed = |line: &crate::process::Line| line.text.starts_with("unix:").then_some(());
+            .context("this needs dbus-daemon (Debian: apt install dbus)")?;
+        let printed = |line: &Line| line.text.starts_with("unix:").then_some(());
         process.lines().wait(0, "address of the message bus", printed).await?;
-        self.process = Some(process);
+        private.process = Some(process);
         Ok(())
     }
 }

@@ -82,7 +82,11 @@ impl BusClient {
     /// # Errors
     /// When the bus does not let it.
     pub async fn connect(address: &str) -> anyhow::Result<Self> {
-        let connection = zbus::connection::Builder::address(address).build().await?;
+        let builder = match address {
+            "system" => zbus::connection::Builder::system(),
+            address => zbus::connection::Builder::address(address),
+        };
+        let connection = builder.build().await?;
         let signals = Record::default();
         let said = MatchRule::builder().msg_type(zbus::message::Type::Signal).path_namespace(PATH);
         let owned = MatchRule::builder()

@@ -48,11 +48,24 @@ impl House {
     /// # Errors
     /// When a program or a file is missing; the error says which.
     pub async fn build(engine: &str) -> anyhow::Result<Self> {
-        let folder = tempfile::Builder::new().prefix("gemmad-story-").tempdir()?;
+        let folder = private_folder()?;
         let bus = Bus::start(folder.path()).await?;
         let broker = Broker::start(folder.path()).await?;
+        Self::around(engine, bus, broker, folder).await
+    }
+
+    /// Builds a house around a bus and a broker, with `folder` for its files.
+    ///
+    /// # Errors
+    /// When a program or a file is missing; the error says which.
+    pub async fn around(
+        engine: &str,
+        bus: Bus,
+        broker: Broker,
+        folder: TempDir,
+    ) -> anyhow::Result<Self> {
         let bus_client = BusClient::connect(&bus.address()).await?;
-        let mqtt_client = MqttClient::connect("127.0.0.1", broker.port()).await?;
+        let mqtt_client = MqttClient::connect(broker.host(), broker.port()).await?;
         let settings = plain_settings(engine, &bus, &broker, folder.path())?;
         Ok(Self { daemon: None, bus_client, mqtt_client, bus, broker, settings, folder })
     }
@@ -290,6 +303,14 @@ impl House {
     pub fn picture(&self) -> anyhow::Result<PathBuf> {
         workspace::pictures()?.into_iter().next().context("no picture")
     }
+}
+
+/// A folder of its own for a house; it goes with the house.
+///
+/// # Errors
+/// When it cannot be made.
+pub fn private_folder() -> anyhow::Result<TempDir> {
+    Ok(tempfile::Builder::new().prefix("gemmad-house-").tempdir()?)
 }
 
 fn event_of(message: &Message, kind: &str) -> Option<Value> {

@@ -50,6 +50,18 @@ impl<T: Display> Record<T> {
         self.items.borrow().get(mark..).unwrap_or_default().to_vec()
     }
 
+    /// Waits for the item at `index`, however long it takes.
+    pub async fn at(&self, index: usize) -> Arc<T> {
+        let mut receiver = self.items.subscribe();
+        loop {
+            if let Some(item) = receiver.borrow_and_update().get(index) {
+                return Arc::clone(item);
+            }
+            // The sender lives in `self`: there is always a next change to wait for.
+            let _ = receiver.changed().await;
+        }
+    }
+
     /// The first thing since `mark` that `pick` picks, if it is there already.
     pub fn find<R>(&self, mark: usize, pick: impl FnMut(&T) -> Option<R>) -> Option<R> {
         let items = self.items.borrow();

@@ -130,7 +130,7 @@ fn copy_but(from: &Path, to: &Path, file: &str, breakage: &Break) -> anyhow::Res
     match breakage {
         Break::Remove => std::fs::remove_file(path)?,
         Break::Truncate(bytes) => {
-            std::fs::OpenOptions::new().write(true).open(path)?.set_len(*bytes)?,
+            std::fs::OpenOptions::new().write(true).open(path)?.set_len(*bytes)?;
         }
         Break::Replace(text) => std::fs::write(path, text)?,
     }
