@@ -1,0 +1,238 @@
+//! Writes a conversation as the model was trained to read it, with the model folder's own template.
+//!
+//! What people, tools and plugins say reaches the template with every character that could begin or
+//! end a control token replaced by a stand-in, and gets its characters back once the control tokens
+//! of the template have been found. So no text can become a control token or a picture, and ordinary
+//! text still yields the ids that the reference yields.
+
+mod conversation;
+mod declaration;
+mod jinja;
+mod segments;
+mod standin;
+
+use std::path::{Path, PathBuf};
+
+use gemma_types::{Frame, Message, ToolSpec, Utterance};
+use minijinja::Environment;
+use serde_json::{Map, Value, json};
+
+use crate::tokens::{Tokenizer, TokensError};
+use standin::StandIns;
+
+/// Why a conversation cannot be written as a prompt.
+#[derive(Debug, thiserror::Error)]
+pub enum PromptError {
+    /// A file of the model folder cannot be read.
+    #[error("cannot read {path}: {source}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The folder brings no template.
+    #[error(
+        "model folder {folder} has no chat template; expected chat_template.jinja, or a \
+         chat_template in tokenizer_config.json"
+    )]
+    NoTemplate {
+        /// The model folder.
+        folder: PathBuf,
+    },
+    /// A file is not what its name says.
+    #[error("{path} is malformed: {reason}; download it again")]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The template does not take this conversation.
+    #[error("the chat template refuses the conversation: {0}")]
+    Refused(String),
+    /// There is nothing to answer.
+    #[error("the conversation is empty; expected at least one message")]
+    Empty,
+    /// A picture or sound stands where the template has no place for it.
+    #[error("a system message holds {0}; pictures and sound belong to a user message")]
+    MediaInSystem(&'static str),
+    /// The vocabulary has no tokens for this kind of medium.
+    #[error("the model takes no {0}: its vocabulary has no tokens for that")]
+    NoMedia(&'static str),
+    /// The template left some media out, or made some up.
+    #[error("the chat template placed {placed} of {given} pieces of {kind}")]
+    MediaLost {
+        /// The medium.
+        kind: &'static str,
+        /// How many the conversation holds.
+        given: usize,
+        /// How many placeholders the template wrote.
+        placed: usize,
+    },
+    /// The texts hold so many different private-use characters that none is left as a stand-in.
+    #[error("the conversation uses every private-use character; expected text")]
+    NoStandIn,
+    /// A text cannot be turned into tokens.
+    #[error(transparent)]
+    Tokens(#[from] TokensError),
+}
+
+/// One stretch of a prompt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Segment {
+    /// Ids of tokens.
+    Tokens(Vec<u32>),
+    /// Soft tokens of a picture, by its place in [`Prompt::images`].
+    Image(usize),
+    /// Soft tokens of sound, by its place in [`Prompt::audio`].
+    Audio(usize),
+}
+
+/// A conversation, ready for the model.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Prompt {
+    /// The prompt in order; the tokens around a picture or sound are in the neighbouring segments.
+    pub segments: Vec<Segment>,
+    /// The pictures, in prompt order.
+    pub images: Vec<Frame>,
+    /// The sound, in prompt order.
+    pub audio: Vec<Utterance>,
+    /// Whether the prompt ends inside a thought, so that the reply begins there.
+    pub thought_open: bool,
+}
+
+/// The chat template of a model folder.
+pub struct Template {
+    environment: Environment<'static>,
+    source: String,
+    /// Whether two assistant messages in a row form one turn, so that words can precede a call.
+    joins_turns: bool,
+}
+
+impl Template {
+    /// Opens `chat_template.jinja` of a model folder, or else the `chat_template` of its
+    /// `tokenizer_config.json`.
+    ///
+    /// # Errors
+    /// No template, a file that cannot be read, and a template that is not Jinja.
+    pub fn open(folder: &Path) -> Result<Self, PromptError> {
+        let path = folder.join("chat_template.jinja");
+        match std::fs::read_to_string(&path) {
+            Ok(source) => Self::compile(source, &path),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                let path = folder.join("tokenizer_config.json");
+                Self::compile(template_in_config(folder, &path)?, &path)
+            }
+            Err(source) => Err(PromptError::Read { path, source }),
+        }
+    }
+
+    /// Compiles a template; `path` is named in errors.
+    fn compile(source: String, path: &Path) -> Result<Self, PromptError> {
+        let environment = jinja::environment(source.clone()).map_err(|error| {
+            PromptError::Malformed { path: path.to_owned(), reason: jinja::reason(&error) }
+        })?;
+        let mut template = Self { environment, source, joins_turns: false };
+        template.joins_turns = template.probe_joined_turns();
+        Ok(template)
+    }
+
+    /// Runs the template over values that hold stand-ins.
+    fn run(&self, context: minijinja::Value) -> Result<String, PromptError> {
+        let render = || self.environment.get_template(jinja::NAME)?.render(context);
+        render().map_err(|error| PromptError::Refused(jinja::reason(&error)))
+    }
+
+    /// Whether words and a following call in two messages come out in one turn.
+    fn probe_joined_turns(&self) -> bool {
+        let call = json!({"name": "probe", "arguments": {}});
+        let conversation = json!({
+            "messages": [
+                {"role": "user", "content": "question"},
+                {"role": "assistant", "content": "words"},
+                {
+                    "role": "assistant",
+                    "content": "",
+                    "tool_calls": [{"type": "function", "function": call}],
+                    "tool_responses": [{"name": "probe", "response": {}}],
+                },
+            ],
+            "bos_token": "<bos>",
+            "add_generation_prompt": true,
+            "enable_thinking": false,
+        });
+        let rendered = self.run(StandIns::none().value(&conversation));
+        rendered.is_ok_and(|text| text.contains("words<|tool_call>call:probe"))
+    }
+}
+
+/// Writes a conversation, the tools the model may call, and the beginning of its answer.
+///
+/// # Errors
+/// A conversation that the template refuses, media that it has no place for, and text that cannot be
+/// tokenised.
+pub fn render(
+    template: &Template,
+    tokenizer: &Tokenizer,
+    messages: &[Message],
+    tools: &[ToolSpec],
+    thinking: bool,
+) -> Result<Prompt, PromptError> {
+    if messages.is_empty() {
+        return Err(PromptError::Empty);
+    }
+    let conversation = conversation::write(messages, template.joins_turns)?;
+    let mut context = Map::new();
+    context.insert("messages".into(), conversation.messages);
+    if !tools.is_empty() {
+        context.insert("tools".into(), tools.iter().map(declaration::write).collect());
+    }
+    let stand_ins = StandIns::choose(tokenizer.control().edges(), &context, &template.source)?;
+    let rendered = template.run(stand_ins.object_with(&context, &options(thinking)))?;
+    let mut writer = segments::Writer::new(tokenizer, &stand_ins);
+    writer.write(&rendered)?;
+    if rendered.ends_with("<turn|>\n") {
+        // Some templates end here although an answer was asked for.
+        writer.write("<|turn>model\n")?;
+    }
+    writer.finish(conversation.images, conversation.audio)
+}
+
+/// What a template is told beside the conversation; none of it comes from outside.
+fn options(thinking: bool) -> Map<String, Value> {
+    Map::from_iter([
+        ("bos_token".into(), json!("<bos>")),
+        ("eos_token".into(), json!("<eos>")),
+        ("pad_token".into(), json!("<pad>")),
+        ("add_generation_prompt".into(), json!(true)),
+        ("enable_thinking".into(), json!(thinking)),
+    ])
+}
+
+/// The template inside `tokenizer_config.json`: a string, or the one named `default` in a list.
+fn template_in_config(folder: &Path, path: &Path) -> Result<String, PromptError> {
+    let missing = || PromptError::NoTemplate { folder: folder.to_owned() };
+    let text = match std::fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Err(missing()),
+        Err(source) => return Err(PromptError::Read { path: path.to_owned(), source }),
+    };
+    let config: Value = serde_json::from_str(&text).map_err(|reason| PromptError::Malformed {
+        path: path.to_owned(),
+        reason: reason.to_string(),
+    })?;
+    match &config["chat_template"] {
+        Value::String(template) => Ok(template.clone()),
+        Value::Array(named) => named
+            .iter()
+            .find(|one| one["name"] == "default")
+            .and_then(|one| one["template"].as_str())
+            .map(str::to_owned)
+            .ok_or_else(missing),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_) => Err(missing()),
+    }
+}
+
+#[cfg(test)]
+mod tests;
