@@ -43,11 +43,16 @@ put 644 "$here/org.gemmad.Gemmad1.policy" \
 for text in README.md LICENSE NOTICE; do
   put 644 "$here/../$text" "$prefix/share/doc/gemmad/$text"
 done
-config=/etc/gemmad/config.toml
-[ -e "$destdir$config" ] || put 644 "$here/config.toml" "$config"
+for text in LICENSE ThirdPartyNotices.txt; do
+  put 644 "${library%/*}/$text" "$prefix/share/doc/gemmad/onnxruntime/$text"
+done
 sed -i "s#/usr/bin/gemmad#$prefix/bin/gemmad#; s#/usr/share/doc#$prefix/share/doc#" \
   "$destdir$prefix/lib/systemd/system/gemmad.service"
-sed -i "s#\"/usr/lib/gemmad/#\"$prefix/lib/gemmad/#" "$destdir$config"
+config=/etc/gemmad/config.toml
+if [ ! -e "$destdir$config" ]; then
+  put 644 "$here/config.toml" "$config"
+  sed -i "s#\"/usr/lib/gemmad/#\"$prefix/lib/gemmad/#g" "$destdir$config"
+fi
 
 [ -z "$destdir" ] || exit 0
 cat <<'TEXT'
