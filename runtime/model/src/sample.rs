@@ -28,7 +28,7 @@ impl Sampling {
 
     fn is_greedy(&self) -> bool {
         // A temperature that is not a number counts as none.
-        self.top_k == 1 || !(self.temperature > 0.0)
+        self.top_k == 1 || self.temperature <= 0.0 || self.temperature.is_nan()
     }
 }
 

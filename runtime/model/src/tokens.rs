@@ -158,6 +158,12 @@ impl Tokenizer {
         self.shared.control_ids.contains(&id)
     }
 
+    /// The token that stands for one byte.
+    #[cfg(test)]
+    pub(crate) fn byte_token(&self, byte: u8) -> Option<u32> {
+        self.shared.codec.token_to_id(&format!("<0x{byte:02X}>"))
+    }
+
     /// Text of an ordinary token as the vocabulary spells it; nothing for a control token.
     fn spelling(&self, id: u32) -> Option<String> {
         if self.is_control(id) {
