@@ -75,10 +75,8 @@ impl Drop for Daemon {
     }
 }
 
-/// The environment of the daemon and its subcommands: no colours, a panic with its place, and
-/// nothing of the person who runs the stories.
-const PLAIN: [(&str, &str); 4] =
-    [("NO_COLOR", "1"), ("RUST_BACKTRACE", "1"), ("GEMMAD_CONFIG", ""), ("NOTIFY_SOCKET", "")];
+/// The environment of the daemon and its subcommands: no colours, and a panic with its place.
+const PLAIN: [(&str, &str); 2] = [("NO_COLOR", "1"), ("RUST_BACKTRACE", "1")];
 
 /// What a subcommand said and how it ended.
 #[derive(Clone, Debug)]

@@ -110,8 +110,8 @@ async fn perform(
     house.daemon()?.shows_log = arguments.log;
     let pid = house.daemon()?.process().id();
     screen.line("daemon", &format!("started, process {pid}"));
-    house.bus_client.owned().await.map_err(|error| with_log(house, error))?;
-    let settled = house.bus_client.state(&[&SETTLED[..], &["degraded"]].concat()).await?;
+    let settled = house.reaches(&[&SETTLED[..], &["degraded"]].concat()).await;
+    let settled = settled.map_err(|error| with_log(house, error))?;
     let ready: Duration = started.elapsed();
     if settled == "degraded" {
         let detail = house.bus_client.property("Detail").await?;

@@ -112,8 +112,7 @@ impl House {
     /// When the daemon does not get ready.
     pub async fn start(&mut self) -> anyhow::Result<Duration> {
         let started = self.launch()?;
-        self.bus_client.owned().await?;
-        self.bus_client.state(&SETTLED).await?;
+        self.reaches(&SETTLED).await?;
         Ok(started.elapsed())
     }
 
@@ -128,6 +127,22 @@ impl House {
         let started = daemon.started();
         self.daemon = Some(daemon);
         Ok(started)
+    }
+
+    /// Waits until the launched daemon owns its name and its state is one of `states`.
+    ///
+    /// # Errors
+    /// When it does not come to that, or the daemon ends before.
+    pub async fn reaches(&mut self, states: &[&str]) -> anyhow::Result<String> {
+        let daemon = self.daemon.as_ref().context("the daemon was not started")?;
+        let settled = async {
+            self.bus_client.owned().await?;
+            self.bus_client.state(states).await
+        };
+        tokio::select! {
+            state = settled => state,
+            status = daemon.ended() => bail!("the daemon ended before it was ready: {}", status?),
+        }
     }
 
     /// Stops the daemon as systemd does and waits until it is gone.

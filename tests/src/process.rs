@@ -49,7 +49,8 @@ pub struct Process {
 }
 
 impl Process {
-    /// Starts `program` with `arguments` and the additional environment `variables`.
+    /// Starts `program` with `arguments` and the additional environment `variables`; what the
+    /// person who runs the stories has set for the daemon does not reach it.
     ///
     /// # Errors
     /// When it cannot be started.
@@ -61,6 +62,7 @@ impl Process {
         use std::os::unix::process::CommandExt as _;
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "KILL", "--", program]).args(arguments);
+        command.env_remove("GEMMAD_CONFIG").env_remove("NOTIFY_SOCKET");
         command.envs(variables.iter().copied()).process_group(0);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let child = command.spawn().with_context(|| format!("cannot start {program}"))?;

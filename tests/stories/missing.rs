@@ -8,8 +8,7 @@ async fn without_a_model_it_starts_degraded_and_refuses_questions() -> anyhow::R
     let mut house = House::build("ort").await?;
     house.settings.set("model.folder", "/nonexistent/model");
     house.launch()?;
-    house.bus_client.owned().await?;
-    house.bus_client.state(&["degraded"]).await?;
+    house.reaches(&["degraded"]).await?;
     let refusal = house.bus_client.ask("hello").await.err().map(|error| error.to_string());
     let refusal = refusal.unwrap_or_default();
     assert!(refusal.starts_with("org.gemmad.Gemmad1.Error.NoModel"), "{refusal}");
@@ -25,8 +24,7 @@ async fn without_an_engine_library_it_starts_degraded_and_says_how_to_mend_it() 
     let mut house = House::build("ort").await?;
     house.settings.set("model.library", "/nonexistent/libonnxruntime.so");
     house.launch()?;
-    house.bus_client.owned().await?;
-    house.bus_client.state(&["degraded"]).await?;
+    house.reaches(&["degraded"]).await?;
     says(&house, "model", "/nonexistent/libonnxruntime.so").await
 }
 

@@ -86,8 +86,7 @@ async fn a_broken_model_folder_degrades_the_daemon_and_doctor_names_it(
         copy_but(&demo_model()?, &folder, file, &breakage)?;
         house.settings.set_path("model.folder", &folder);
         house.launch()?;
-        house.bus_client.owned().await?;
-        house.bus_client.state(&["degraded"]).await?;
+        house.reaches(&["degraded"]).await?;
         let refusal = house.bus_client.ask("hello").await.err().map(|error| error.to_string());
         let refusal = refusal.unwrap_or_default();
         println!("{refusal}");
