@@ -1,0 +1,148 @@
+//! The command line: what can be typed, and nothing of what it does.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::{Bus, Config};
+
+/// What was typed.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "gemmad", version, about, after_help = EXIT_CODES)]
+pub struct Arguments {
+    /// Configuration file [default: $GEMMAD_CONFIG, else /etc/gemmad/config.toml]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Bus of the daemon, whatever the configuration says: system, session, none or an address
+    #[arg(long, global = true, value_name = "BUS", value_parser = parse_bus)]
+    pub bus: Option<Bus>,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+const EXIT_CODES: &str = "Exit codes: 0 done, 1 failed, 2 wrong use, 3 no daemon, 130 cancelled";
+
+impl Arguments {
+    /// Puts what was typed above what the configuration says.
+    pub fn apply(&self, config: &mut Config) {
+        if let Some(bus) = &self.bus {
+            config.bus = bus.clone();
+        }
+    }
+}
+
+/// What to do.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Command {
+    /// Run the daemon
+    Run,
+    /// Ask the running daemon; the answer is printed as it comes
+    Ask(Ask),
+    /// Show what the running daemon does, what is missing and how to mend it
+    Status(Output),
+    /// Check everything the daemon needs, without a running daemon
+    Doctor(Output),
+    /// List the plugins, or call one of their tools by hand
+    #[command(subcommand)]
+    Plugin(Plugin),
+}
+
+/// A question.
+#[derive(Args, Clone, Debug)]
+pub struct Ask {
+    /// The question; several words need no quotes
+    #[arg(value_name = "TEXT", required_unless_present_any = ["image", "audio", "look"])]
+    pub text: Vec<String>,
+    /// A picture file to go with it (JPEG, PNG, WebP, BMP); up to 8 times
+    #[arg(long, value_name = "FILE")]
+    pub image: Vec<PathBuf>,
+    /// A WAV file to go with it, at most 30 seconds; up to 4 times
+    #[arg(long, value_name = "FILE")]
+    pub audio: Vec<PathBuf>,
+    /// Conversation to go on with
+    #[arg(long, value_name = "NAME")]
+    pub session: Option<String>,
+    /// Take the camera's latest picture along
+    #[arg(long)]
+    pub look: bool,
+    /// Let the model think aloud first
+    #[arg(long)]
+    pub thinking: bool,
+    /// Print one JSON object instead of text
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// How to print.
+#[derive(Args, Clone, Copy, Debug)]
+pub struct Output {
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What to do with plugins.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Plugin {
+    /// List the plugins in the configured folders, with their tools, rights and limits
+    List(Output),
+    /// Call a tool: through the daemon if it runs, else here, without a broker
+    Call {
+        /// Name of the tool
+        name: String,
+        /// Its arguments, a JSON object
+        #[arg(default_value = "{}")]
+        arguments: String,
+    },
+}
+
+fn parse_bus(text: &str) -> Result<Bus, String> {
+    match text {
+        "none" => Ok(Bus::None),
+        "system" => Ok(Bus::System),
+        "session" => Ok(Bus::Session),
+        address if address.contains(':') => Ok(Bus::Address(address.to_owned())),
+        _ => {
+            Err("expected system, session, none or a D-Bus address such as unix:path=/run/bus"
+                .into())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_definitions_are_consistent() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn a_question_needs_no_quotes() {
+        let arguments = Arguments::try_parse_from(["gemmad", "ask", "what", "is", "it"]).unwrap();
+        assert!(matches!(arguments.command, Command::Ask(ask) if ask.text == ["what", "is", "it"]));
+    }
+
+    #[test]
+    fn a_question_is_not_empty() {
+        assert!(Arguments::try_parse_from(["gemmad", "ask"]).is_err());
+        assert!(Arguments::try_parse_from(["gemmad", "ask", "--look"]).is_ok());
+    }
+
+    #[test]
+    fn a_bus_on_the_command_line_beats_the_configuration() {
+        fn check(typed: &str, expected: Option<&Bus>) {
+            let parsed = Arguments::try_parse_from(["gemmad", "status", "--bus", typed]);
+            assert_eq!(parsed.ok().and_then(|arguments| arguments.bus).as_ref(), expected);
+        }
+        check("system", Some(&Bus::System));
+        check("none", Some(&Bus::None));
+        check("unix:path=/tmp/bus", Some(&Bus::Address("unix:path=/tmp/bus".into())));
+        check("sistem", None);
+    }
+}

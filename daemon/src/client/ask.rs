@@ -1,0 +1,212 @@
+//! One question: streamed to the terminal as the answer comes, cancelled by Ctrl-C.
+
+use std::collections::HashMap;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use anyhow::Context as _;
+use futures_util::StreamExt as _;
+use serde_json::{Value, json};
+use zbus::names::{MemberName, UniqueName};
+use zbus::proxy::CacheProperties;
+use zbus::{Connection, Message, OwnedVariant, Variant, fdo};
+
+use super::proxy::{GemmadProxy, RequestProxy, explain};
+use super::{CANCELLED, FAILED, aside, harmless};
+use crate::cli::Ask;
+use crate::config::Bus;
+use crate::publish::dbus::{NAME, request_path};
+
+/// Longest time to wait for the end of a cancelled question.
+const CANCEL_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Asks and prints; gives the exit code.
+pub(super) async fn run(ask: &Ask, bus: &Bus) -> anyhow::Result<u8> {
+    let options = options(ask)?;
+    let connection = super::connect(bus).await?;
+    let caller = connection.unique_name().context("the bus gave us no name")?;
+    let (token, request) = place(caller, &connection).await?;
+    let mut signals = request.inner().receive_all_signals().await?;
+    let bus = fdo::DBusProxy::new(&connection).await?;
+    let mut owners = bus.receive_name_owner_changed_with_args(&[(0, NAME)]).await?;
+
+    let mut options = options;
+    options.insert("handle_token", token.into());
+    GemmadProxy::new(&connection).await?.ask(options).await.map_err(explain)?;
+
+    let mut screen = Screen { json: ask.json, text: String::new() };
+    loop {
+        tokio::select! {
+            signal = signals.next() => {
+                let signal = signal.context("the bus closed the connection")?;
+                if let Some(code) = screen.show(&signal)? {
+                    return Ok(code);
+                }
+            }
+            Some(_) = owners.next() => anyhow::bail!("the daemon went away"),
+            stopped = tokio::signal::ctrl_c() => {
+                stopped?;
+                break;
+            }
+        }
+    }
+    request.cancel().await.map_err(explain)?;
+    let end = async {
+        while let Some(signal) = signals.next().await {
+            if let Some(code) = screen.show(&signal)? {
+                return Ok(code);
+            }
+        }
+        Ok(CANCELLED)
+    };
+    tokio::time::timeout(CANCEL_PATIENCE, end).await.unwrap_or(Ok(CANCELLED))
+}
+
+/// Picks the request's path beforehand, so that no signal is missed.
+async fn place(
+    caller: &UniqueName<'_>,
+    connection: &Connection,
+) -> anyhow::Result<(String, RequestProxy<'static>)> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_nanos();
+    let token = format!("ask_{}_{now}", std::process::id());
+    let path = request_path(caller, &token).map_err(anyhow::Error::msg)?;
+    let request = RequestProxy::builder(connection)
+        .path(path)
+        .cache_properties(CacheProperties::No)
+        .build()
+        .await?;
+    Ok((token, request))
+}
+
+fn options(ask: &Ask) -> anyhow::Result<HashMap<&'static str, Variant<'static>>> {
+    let mut options = HashMap::from([("text", Variant::from(ask.text.join(" ")))]);
+    if let Some(session) = &ask.session {
+        options.insert("session", session.clone().into());
+    }
+    for (name, wanted) in [("look", ask.look), ("thinking", ask.thinking)] {
+        if wanted {
+            options.insert(name, true.into());
+        }
+    }
+    for (name, files) in [("images", &ask.image), ("audio", &ask.audio)] {
+        if !files.is_empty() {
+            options.insert(name, read_all(files)?.into());
+        }
+    }
+    Ok(options)
+}
+
+fn read_all(files: &[PathBuf]) -> anyhow::Result<Vec<Vec<u8>>> {
+    let read = |file: &PathBuf| {
+        std::fs::read(file).with_context(|| format!("{} cannot be read", Path::display(file)))
+    };
+    files.iter().map(read).collect()
+}
+
+/// The terminal, and what has been shown on it.
+struct Screen {
+    json: bool,
+    text: String,
+}
+
+impl Screen {
+    /// Shows a signal of the request; gives the exit code if it is the last one.
+    fn show(&mut self, signal: &Message) -> anyhow::Result<Option<u8>> {
+        let header = signal.header();
+        let body = signal.body();
+        match header.member().map(MemberName::as_str) {
+            Some("Text") => self.text(body.deserialize()?)?,
+            Some("Thought") => aside(&harmless(body.deserialize()?)),
+            Some("ToolCalled") => {
+                let (name, arguments): (&str, &str) = body.deserialize()?;
+                aside(&harmless(&format!("call {name} {arguments}")));
+            }
+            Some("ToolAnswered") => {
+                let (name, outcome, value): (&str, &str, &str) = body.deserialize()?;
+                aside(&harmless(&format!("{outcome} {name} {value}")));
+            }
+            Some("Response") => {
+                let (code, results): (u32, HashMap<String, OwnedVariant>) = body.deserialize()?;
+                return self.end(code, &results).map(Some);
+            }
+            _ => {}
+        }
+        Ok(None)
+    }
+
+    fn text(&mut self, piece: &str) -> anyhow::Result<()> {
+        self.text.push_str(piece);
+        if !self.json {
+            let mut out = std::io::stdout();
+            out.write_all(harmless(piece).as_bytes())?;
+            out.flush()?;
+        }
+        Ok(())
+    }
+
+    fn end(&self, code: u32, results: &HashMap<String, OwnedVariant>) -> anyhow::Result<u8> {
+        let mut out = std::io::stdout();
+        if self.json {
+            writeln!(out, "{}", as_json(code, results))?;
+        } else if !self.text.is_empty() && !self.text.ends_with('\n') {
+            writeln!(out)?;
+        }
+        let error = results.get("error").and_then(text).unwrap_or_default();
+        match code {
+            0 => {
+                if !self.json {
+                    receipts(results);
+                }
+                Ok(0)
+            }
+            1 => {
+                aside(&harmless(error));
+                Ok(CANCELLED)
+            }
+            _ => {
+                writeln!(std::io::stderr(), "gemmad: {}", harmless(error))?;
+                Ok(FAILED)
+            }
+        }
+    }
+}
+
+/// Prints what was really done.
+fn receipts(results: &HashMap<String, OwnedVariant>) {
+    let Some(Value::Array(receipts)) = results.get("receipts").and_then(from_json) else { return };
+    for receipt in receipts {
+        let name = receipt["name"].as_str().unwrap_or_default();
+        let outcome = receipt["outcome"].as_str().unwrap_or_default();
+        let wall_ms = receipt["wall_ms"].as_f64().unwrap_or_default();
+        let fuel = receipt["fuel"].as_u64().unwrap_or_default();
+        let memory_kib = receipt["memory_bytes"].as_u64().unwrap_or_default() >> 10;
+        let line =
+            format!("receipt: {name} {outcome} in {wall_ms:.1} ms, {fuel} fuel, {memory_kib} KiB");
+        aside(&harmless(&line));
+    }
+}
+
+fn as_json(code: u32, results: &HashMap<String, OwnedVariant>) -> Value {
+    let number = |name: &str| results.get(name).and_then(|value| u64::try_from(&**value).ok());
+    let figures = results.get("figures").and_then(|value| value.try_clone().ok());
+    let figures = figures.and_then(|value| HashMap::<String, f64>::try_from(value).ok());
+    json!({
+        "code": match code { 0 => "answered", 1 => "cancelled", _ => "failed" },
+        "turn": number("turn"),
+        "session": results.get("session").and_then(text),
+        "text": results.get("text").and_then(text),
+        "error": results.get("error").and_then(text),
+        "finish": results.get("finish").and_then(text),
+        "receipts": results.get("receipts").and_then(from_json),
+        "figures": figures,
+    })
+}
+
+fn text(value: &OwnedVariant) -> Option<&str> {
+    <&str>::try_from(&**value).ok()
+}
+
+fn from_json(value: &OwnedVariant) -> Option<Value> {
+    serde_json::from_str(text(value)?).ok()
+}
