@@ -251,6 +251,18 @@ pub enum Origin {
     Broker,
 }
 
+impl Origin {
+    /// The origin's name as it is seen on D-Bus and MQTT.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Speech => "speech",
+            Self::Bus => "bus",
+            Self::Broker => "broker",
+        }
+    }
+}
+
 /// Proof of what a tool call really did, published beside the model's own words.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Receipt {
@@ -382,4 +394,48 @@ pub enum Refusal {
     /// The question itself cannot be asked.
     #[error("{0}")]
     Invalid(String),
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use serde_json::Value;
+
+    use super::*;
+
+    fn check(event: &Event, expected: &str) {
+        let json = serde_json::to_value(event).unwrap();
+        assert_eq!(json.get("event").and_then(Value::as_str), Some(event.name()));
+        assert_eq!(json.to_string(), expected);
+    }
+
+    #[test]
+    fn the_vocabulary_is_what_its_version_says() {
+        let receipt = Receipt {
+            name: "set_light".into(),
+            outcome: OutcomeName::Done,
+            value: serde_json::json!({"room": "kitchen"}),
+            wall_ms: 1.5,
+            fuel: 2,
+            memory_bytes: 3,
+        };
+        check(
+            &Event::State { state: State::Ready, detail: None },
+            r#"{"event":"state","state":"ready","detail":null}"#,
+        );
+        check(
+            &Event::Part { part: PartName::Bus, working: true, detail: "there".into() },
+            r#"{"event":"part","part":"bus","working":true,"detail":"there"}"#,
+        );
+        check(
+            &Event::Accepted { turn: 1, origin: Origin::Broker, session: "s".into() },
+            r#"{"event":"accepted","turn":1,"origin":"broker","session":"s"}"#,
+        );
+        check(
+            &Event::ToolAnswered { turn: 1, call: 1, receipt },
+            r#"{"event":"tool_answered","turn":1,"call":1,"receipt":{"name":"set_light","outcome":"done","value":{"room":"kitchen"},"wall_ms":1.5,"fuel":2,"memory_bytes":3}}"#,
+        );
+        check(&Event::Cancelled { turn: 1 }, r#"{"event":"cancelled","turn":1}"#);
+        assert_eq!(VERSION, 1);
+    }
 }
