@@ -1,14 +1,26 @@
 //! The configuration: checked, with units in the names. What a person types, and every default, is
 //! in `config/raw.rs`; nothing else in the daemon reads the file.
 
-use std::path::PathBuf;
+mod check;
+mod raw;
+
+use std::fmt;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use anyhow::{Context as _, bail};
 use gemma_runtime::EngineKind;
+
+/// The file that is read where none is named.
+pub const DEFAULT_FILE: &str = "/etc/gemmad/config.toml";
+/// The environment variable that names a file.
+pub const FILE_VARIABLE: &str = "GEMMAD_CONFIG";
 
 /// Everything that can be set.
 #[derive(Clone, Debug)]
 pub struct Config {
+    /// The file that was read; `None` if all is default because there was none.
+    pub file: Option<PathBuf>,
     /// The model and its engine.
     pub model: Model,
     /// The assistant loop.
@@ -29,6 +41,86 @@ pub struct Config {
     pub log: Log,
     /// How long everything together may take to stop.
     pub stop_deadline: Duration,
+}
+
+impl Config {
+    /// Reads the file `named` on the command line, else the one in `$GEMMAD_CONFIG`, else
+    /// [`DEFAULT_FILE`]; only the last may be absent, then everything has its default.
+    ///
+    /// # Errors
+    /// If the file cannot be read or anything in it is wrong: file, line, key, what was found and
+    /// what is accepted, for all problems at once.
+    pub fn load(named: Option<&Path>) -> anyhow::Result<Self> {
+        let variable = std::env::var_os(FILE_VARIABLE).map(PathBuf::from);
+        let named = named.map(Path::to_path_buf).or(variable.filter(|path| path != Path::new("")));
+        let file = named.clone().unwrap_or_else(|| PathBuf::from(DEFAULT_FILE));
+        match std::fs::read_to_string(&file) {
+            Ok(text) => Self::parse(&text, &file),
+            Err(error) if named.is_none() && error.kind() == std::io::ErrorKind::NotFound => {
+                Ok(Self::default())
+            }
+            Err(error) => Err(error)
+                .with_context(|| format!("the configuration {} cannot be read", file.display())),
+        }
+    }
+
+    /// Checks the `text` of `file`; relative paths in it start at the folder of the file.
+    ///
+    /// # Errors
+    /// If anything in it is wrong, see [`Self::load`].
+    pub fn parse(text: &str, file: &Path) -> anyhow::Result<Self> {
+        let raw: raw::Raw = match toml::from_str(text) {
+            Ok(raw) => raw,
+            Err(error) => {
+                bail!(Problems { file: file.to_path_buf(), problems: vec![describe(&error, text)] })
+            }
+        };
+        let absolute = std::path::absolute(file).unwrap_or_else(|_| file.to_path_buf());
+        let base = absolute.parent().unwrap_or(Path::new("/"));
+        match check::check(&raw, text, base) {
+            Ok(config) => Ok(Self { file: Some(absolute), ..config }),
+            Err(problems) => bail!(Problems { file: file.to_path_buf(), problems }),
+        }
+    }
+}
+
+impl Default for Config {
+    /// What holds where there is no file at all.
+    fn default() -> Self {
+        let raw = raw::Raw::default();
+        match check::check(&raw, "", Path::new("/")) {
+            Ok(config) => config,
+            Err(problems) => unreachable!("the defaults are within their ranges: {problems:?}"),
+        }
+    }
+}
+
+/// All that is wrong with a configuration file.
+#[derive(Debug)]
+struct Problems {
+    file: PathBuf,
+    problems: Vec<String>,
+}
+
+impl std::error::Error for Problems {}
+
+impl fmt::Display for Problems {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, problem) in self.problems.iter().enumerate() {
+            let line_end = if index == 0 { "" } else { "\n" };
+            write!(formatter, "{line_end}{}: {problem}", self.file.display())?;
+        }
+        Ok(())
+    }
+}
+
+/// What the parser refuses, with the line and what stands there.
+fn describe(error: &toml::de::Error, text: &str) -> String {
+    let message = error.message().trim_end();
+    let Some(span) = error.span() else { return message.to_owned() };
+    let line = check::line_at(text, span.start);
+    let content = text.lines().nth(line - 1).unwrap_or_default().trim();
+    format!("line {line}: {message}, in: {content}")
 }
 
 /// The model and its engine.
@@ -185,8 +277,8 @@ pub struct Credentials {
     pub password: String,
 }
 
-impl std::fmt::Debug for Credentials {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for Credentials {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.debug_struct("Credentials").field("user", &self.user).finish_non_exhaustive()
     }
 }
@@ -210,3 +302,6 @@ pub struct Log {
     /// One JSON object a line instead of text.
     pub json: bool,
 }
+
+#[cfg(test)]
+mod tests;
