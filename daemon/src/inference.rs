@@ -1,0 +1,177 @@
+//! The model on its own thread behind a handle. The thread opens the model, so that everybody else
+//! answers in the meantime, and then advances one reply at a time, step by step.
+
+use std::sync::Arc;
+
+use gemma_runtime::{Error, Model, ModelInfo, ReplyOptions, Sampling};
+use gemma_types::{Message, Piece, ToolSpec};
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::channels::{PIECES, REQUESTS};
+use crate::config;
+use crate::event::PartName;
+use crate::status::StatusBoard;
+
+/// How far the model is.
+#[derive(Clone, Debug)]
+pub enum ModelState {
+    /// It is being opened.
+    Loading,
+    /// It answers.
+    Ready(Arc<ModelInfo>),
+    /// It cannot be opened, and why.
+    Broken(String),
+}
+
+/// The way to the model.
+#[derive(Clone, Debug)]
+pub struct Inference {
+    requests: mpsc::Sender<Request>,
+    state: watch::Receiver<ModelState>,
+}
+
+/// What the model is asked.
+#[derive(Debug)]
+pub struct Request {
+    /// The conversation, the question last.
+    pub messages: Vec<Message>,
+    /// The tools that it may call.
+    pub tools: Arc<[ToolSpec]>,
+    /// How it replies.
+    pub options: ReplyOptions,
+    /// Looked at before every step; the reply ends when it is cancelled.
+    pub cancel: CancellationToken,
+    /// Where the pieces go.
+    pub pieces: mpsc::Sender<Result<Piece, Error>>,
+}
+
+impl Inference {
+    /// Makes the handle and what belongs on the thread.
+    #[must_use]
+    pub fn new() -> (Self, Worker) {
+        let (requests, inbox) = mpsc::channel(REQUESTS);
+        let (state_sender, state) = watch::channel(ModelState::Loading);
+        (Self { requests, state }, Worker { inbox, state: state_sender })
+    }
+
+    /// How far the model is, and a way to wait for a change.
+    #[must_use]
+    pub fn state(&self) -> watch::Receiver<ModelState> {
+        self.state.clone()
+    }
+
+    /// Asks the model. Its pieces come one by one; dropping the receiver stops it at its next step.
+    /// `None` if the thread is gone.
+    ///
+    /// # Cancel safety
+    /// The request is not sent if the future is dropped.
+    pub async fn reply(
+        &self,
+        messages: Vec<Message>,
+        tools: Arc<[ToolSpec]>,
+        options: ReplyOptions,
+        cancel: CancellationToken,
+    ) -> Option<mpsc::Receiver<Result<Piece, Error>>> {
+        let (pieces, receiver) = mpsc::channel(PIECES);
+        let request = Request { messages, tools, options, cancel, pieces };
+        self.requests.send(request).await.ok().map(|()| receiver)
+    }
+}
+
+/// The thread's end of the handle.
+#[derive(Debug)]
+pub struct Worker {
+    inbox: mpsc::Receiver<Request>,
+    state: watch::Sender<ModelState>,
+}
+
+impl Worker {
+    /// Opens the model and serves requests until every handle is dropped. A model that cannot be
+    /// opened leaves requests unanswered; nobody sends any. Blocks its thread.
+    pub fn run(mut self, config: &config::Model, board: &StatusBoard) {
+        let folder = config.folder.display();
+        tracing::info!(%folder, engine = %config.engine, "opening the model");
+        match Model::open(&config.folder, &model_options(config)) {
+            Ok(model) => self.serve(model, board),
+            Err(error) => {
+                let reason = error.to_string();
+                board.set_part(PartName::Model, false, &reason);
+                self.state.send_replace(ModelState::Broken(reason));
+                while self.inbox.blocking_recv().is_some() {}
+            }
+        }
+    }
+
+    fn serve(&mut self, mut model: Model, board: &StatusBoard) {
+        let info = Arc::new(model.info().clone());
+        board.update(|status| {
+            status.model.clone_from(&info.name);
+            status.engine = info.engine.to_string();
+        });
+        board.set_part(PartName::Model, true, describe(&info));
+        self.state.send_replace(ModelState::Ready(info));
+        while let Some(request) = self.inbox.blocking_recv() {
+            advance(&mut model, &request);
+        }
+    }
+}
+
+/// How the model is to be opened.
+#[must_use]
+pub fn model_options(config: &config::Model) -> gemma_runtime::Options {
+    gemma_runtime::Options {
+        engine: config.engine,
+        library: config.library.clone(),
+        threads: config.threads,
+        image_budget: config.image_budget,
+        dtype: config.dtype.clone(),
+        context_tokens: config.context_tokens,
+        prefill_block_tokens: config.prefill_block_tokens,
+    }
+}
+
+/// Makes one reply, a step at a time, for as long as somebody wants it.
+fn advance(model: &mut Model, request: &Request) {
+    let reply = match model.reply(&request.messages, &request.tools, &request.options) {
+        Ok(reply) => reply,
+        Err(error) => {
+            let _ = request.pieces.blocking_send(Err(error));
+            return;
+        }
+    };
+    for piece in reply {
+        if request.cancel.is_cancelled() || request.pieces.blocking_send(piece).is_err() {
+            return;
+        }
+    }
+}
+
+/// The options of a reply: what the configuration leaves open is as the model's publisher says.
+#[must_use]
+pub fn reply_options(config: &config::Assistant, info: &ModelInfo, thinking: bool) -> ReplyOptions {
+    let published = &info.sampling;
+    let sampling = Sampling {
+        temperature: config.temperature.unwrap_or(published.temperature),
+        top_p: config.top_p.unwrap_or(published.top_p),
+        top_k: config.top_k.unwrap_or(published.top_k),
+        seed: config.seed.or(published.seed),
+    };
+    ReplyOptions { sampling, reply_tokens_max: config.reply_tokens_max, thinking }
+}
+
+/// The model in words, for the status.
+#[must_use]
+pub fn describe(info: &ModelInfo) -> String {
+    let senses = match (info.has_vision, info.has_audio) {
+        (true, true) => "text, pictures, speech",
+        (true, false) => "text, pictures",
+        (false, true) => "text, speech",
+        (false, false) => "text",
+    };
+    let megabytes = info.bytes / 1_000_000;
+    format!(
+        "{} on {}: {senses}, {} tokens, {megabytes} MB",
+        info.name, info.engine, info.context_tokens
+    )
+}
