@@ -9,6 +9,9 @@ use tokio::sync::watch;
 use crate::channels::EventSender;
 use crate::event::{Event, Figures, PartName, State};
 
+/// How the detail of a part begins that does not work because the configuration leaves it out.
+pub const OFF: &str = "off: ";
+
 /// The whole state.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Status {
