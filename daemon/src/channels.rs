@@ -3,7 +3,7 @@
 //! | channel      | capacity       | when full                                                      |
 //! |--------------|----------------|----------------------------------------------------------------|
 //! | audio        | 64 x 20 ms     | the new chunk is dropped and counted                           |
-//! | frame        | last N seconds | the oldest frame leaves the ring                               |
+//! | frame        | watch 1        | the older picture leaves                                       |
 //! | utterance    | 4              | listening waits; the audio channel then drops                  |
 //! | command      | 32             | the publisher waits; its client sees a slow answer             |
 //! | turn         | 16             | the asker is refused: busy, retry after                        |
