@@ -45,8 +45,9 @@ build: plugins ## Compile the daemon, the demo and the bundled plugins
 plugins: setup ## Compile the bundled plugins to WebAssembly
 	@plugins/build.sh
 
-model: ## Train the demo model again (not needed; takes a while)
-	runtime/export/build.sh
+model: ## Train the demo model again (needed by nobody; takes more than an hour)
+	@cross/setup/model.sh
+	.setup/export/bin/python runtime/export/build_demo.py --work .setup/export/build
 
 .PHONY: cross cross-test
 cross: ## Compile for 64-bit ARM boards
