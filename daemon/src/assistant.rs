@@ -265,3 +265,6 @@ fn assistant_message(
     let parts = if text.is_empty() { Vec::new() } else { vec![Part::Text(text)] };
     Message { role: Role::Assistant, parts, tool_calls, tool_results }
 }
+
+#[cfg(test)]
+mod tests;

@@ -127,7 +127,7 @@ impl Daemon {
         let (config, board) = (&self.config, &self.board);
         self.tasks.task(
             TaskName::Systemd,
-            systemd::run(board.subscribe(), progress.clone(), self.hush.clone()),
+            systemd::run(board.subscribe(), progress.clone(), self.stop.clone()),
         );
         if config.bus == config::Bus::None {
             board.set_part(PartName::Bus, false, off("[bus] address"));
@@ -247,8 +247,7 @@ async fn drain(
     deadline: Duration,
 ) -> Vec<TaskName> {
     let end = Instant::now() + deadline;
-    let is_publisher =
-        |name: &TaskName| matches!(name, TaskName::Bus | TaskName::Broker | TaskName::Systemd);
+    let is_publisher = |name: &TaskName| matches!(name, TaskName::Bus | TaskName::Broker);
     stop.cancel();
     let all_but_publishers = drain_until(tasks, end - deadline / PUBLISHERS_SHARE, |running| {
         running.iter().all(is_publisher)

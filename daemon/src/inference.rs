@@ -103,6 +103,12 @@ impl Worker {
         }
     }
 
+    /// Both ends of the thread, for tests that speak the model's lines.
+    #[cfg(test)]
+    pub(crate) fn into_parts(self) -> (mpsc::Receiver<Request>, watch::Sender<ModelState>) {
+        (self.inbox, self.state)
+    }
+
     fn serve(&mut self, mut model: Model, board: &StatusBoard) {
         let info = Arc::new(model.info().clone());
         board.update(|status| {

@@ -177,7 +177,9 @@ impl Desk {
     fn accept(&mut self, ask: Ask) -> Result<TurnId, Refusal> {
         self.can_answer()?;
         check(&ask)?;
-        let mut frames: Vec<Frame> = ask.images;
+        let captured_at = self.clock.now();
+        let came_along = ask.images.into_iter().map(|frame| Frame { captured_at, ..frame });
+        let mut frames: Vec<Frame> = came_along.collect();
         if ask.look {
             let frame = self.camera.borrow().clone();
             let Some(frame) = frame else {

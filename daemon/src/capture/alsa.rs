@@ -195,7 +195,31 @@ impl Microphone {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use tokio_util::sync::CancellationToken;
+
     use super::*;
+
+    #[test]
+    fn the_null_device_gives_silence_for_as_long_as_it_is_wanted() {
+        let stop = CancellationToken::new();
+        let wanted = Wanted::new(stop.clone(), None);
+        let mut opened = open("null", Clock::start(), wanted).unwrap();
+        assert_eq!(opened.detail, "alsa:null, 16000 Hz, 1 channels, I16");
+        let chunk = opened.items.next().unwrap().unwrap();
+        assert_eq!(chunk.samples, [0; CHUNK_SAMPLES]);
+        stop.cancel();
+        assert!(opened.items.next().is_none());
+    }
+
+    #[test]
+    fn a_missing_device_is_named() {
+        let wanted = Wanted::new(CancellationToken::new(), None);
+        let error = open("nonexistent", Clock::start(), wanted).err().unwrap();
+        let message = format!("{error:#}");
+        assert!(message.starts_with("microphone alsa:nonexistent cannot be opened"), "{message}");
+    }
 
     #[test]
     fn samples_of_every_format_are_read() {

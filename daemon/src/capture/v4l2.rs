@@ -155,3 +155,25 @@ impl Camera {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use tokio_util::sync::CancellationToken;
+
+    use super::*;
+
+    #[test]
+    fn what_is_no_camera_is_named() {
+        let check = |device: &str, expected: &str| {
+            let wanted = Wanted::new(CancellationToken::new(), None);
+            let interval = Duration::from_millis(100);
+            let camera = open(Path::new(device), (640, 480), interval, Clock::start(), wanted);
+            let message = format!("{:#}", camera.err().unwrap());
+            assert!(message.starts_with(expected), "{message}");
+        };
+        check("/dev/nonexistent", "camera v4l2:/dev/nonexistent cannot be opened");
+        check("/dev/null", "camera v4l2:/dev/null has no format that we read");
+    }
+}
