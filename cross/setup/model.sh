@@ -7,11 +7,11 @@ set -euo pipefail
 debian "espeak-ng speaks the sentences" espeak-ng
 python3 -c 'import venv, ensurepip' 2>/dev/null ||
   debian "Python and its environments" python3 python3-venv
-wanted=$root/runtime/export/requirements.txt
+list=$root/runtime/export/requirements.txt
 environment=$setup/export
-if ! cmp -s "$wanted" "$environment/requirements.txt"; then
+if ! cmp -s "$list" "$environment/requirements.txt"; then
   say "PyTorch and friends into .setup/export: they train and export the model (several GB)"
   python3 -m venv --clear "$environment"
-  "$environment/bin/pip" install --disable-pip-version-check --requirement "$wanted"
-  cp "$wanted" "$environment/"
+  "$environment/bin/pip" install --disable-pip-version-check --requirement "$list"
+  cp "$list" "$environment/"
 fi
