@@ -43,6 +43,7 @@ build: plugins ## Compile the daemon, the demo and the bundled plugins
 	cargo build $(cargo) --bins
 
 plugins: setup ## Compile the bundled plugins to WebAssembly
+	cargo build $(cargo) --bin gemma-plugin-component
 	@plugins/build.sh
 
 model: ## Train the demo model again (needed by nobody; takes more than an hour)
