@@ -44,6 +44,22 @@ pub enum TokensError {
         /// Text of the token.
         token: &'static str,
     },
+    /// The configuration and the vocabulary are those of different models.
+    #[error(
+        "{path} has {text} as token {id}, config.json has {key} {configured:?}; expected one model"
+    )]
+    Disagreement {
+        /// The tokenizer file.
+        path: PathBuf,
+        /// Key of the configuration.
+        key: &'static str,
+        /// Text of the token.
+        text: &'static str,
+        /// Its id in the vocabulary.
+        id: u32,
+        /// Its id in the configuration.
+        configured: BTreeSet<u32>,
+    },
     /// The text of a token is written in a way that this crate cannot turn back into text.
     #[error("{path} has a decoder other than Gemma's (space marker and byte fallback)")]
     Decoder {

@@ -1,5 +1,7 @@
 #![allow(clippy::unwrap_used, reason = "a test says what went wrong by panicking")]
 
+mod demo;
+
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 

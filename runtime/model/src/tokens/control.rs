@@ -56,6 +56,18 @@ pub struct ControlTokens {
     pub video: Option<u32>,
 }
 
+/// Tokens whose ids `config.json` names too.
+const CONFIGURED: [(&str, &str); 8] = [
+    ("image_token_id", "<|image|>"),
+    ("boi_token_id", "<|image>"),
+    ("eoi_token_id", "<image|>"),
+    ("audio_token_id", "<|audio|>"),
+    ("boa_token_id", "<|audio>"),
+    ("eoa_token_index", "<audio|>"),
+    ("video_token_id", "<|video|>"),
+    ("bos_token_id", "<bos>"),
+];
+
 impl ControlTokens {
     /// Looks the tokens up by their text; `configs` are `config.json` and `generation_config.json`.
     pub(super) fn look_up(
@@ -67,6 +79,9 @@ impl ControlTokens {
         let needed = |token: &'static str| {
             id(token).ok_or_else(|| TokensError::MissingToken { path: path.to_owned(), token })
         };
+        for (key, text) in CONFIGURED {
+            check_agreement(configs[0], key, text, id(text), path)?;
+        }
         let mut stop: BTreeSet<u32> =
             configs.iter().flat_map(|config| ids_under(config, "eos_token_id")).collect();
         stop.extend(["<eos>", "<turn|>", "<|tool_response>"].into_iter().filter_map(id));
@@ -96,6 +111,25 @@ impl ControlTokens {
             audio_close: id("<audio|>"),
             video: id("<|video|>"),
         })
+    }
+}
+
+/// Refuses a folder whose configuration and vocabulary are those of different models. A configuration
+/// may name tokens that the vocabulary lacks: not every model sees and hears.
+fn check_agreement(
+    config: &Value,
+    key: &'static str,
+    text: &'static str,
+    found: Option<u32>,
+    path: &Path,
+) -> Result<(), TokensError> {
+    let configured = ids_under(config, key);
+    match found {
+        Some(id) if !configured.is_empty() && !configured.contains(&id) => {
+            let path = path.to_owned();
+            Err(TokensError::Disagreement { path, key, text, id, configured })
+        }
+        Some(_) | None => Ok(()),
     }
 }
 

@@ -102,6 +102,8 @@ fn a_folder_that_is_not_whole_is_refused_by_name() {
     check(&[("tokenizer.json", &whole.replace("<|turn>", "<|turm>"))], "no token <|turn>");
     check(&[("tokenizer.json", &whole.replace("ByteFallback", "Fuse"))], "decoder");
     check(&[("tokenizer.json", whole), ("config.json", "no")], "config.json is malformed");
+    let other = r#"{"image_token_id": 18}"#;
+    check(&[("tokenizer.json", whole), ("config.json", other)], "image_token_id {18}");
 }
 
 #[test]
