@@ -30,9 +30,10 @@ fn messages(case: &Value, medium: Option<&Part>) -> Vec<Message> {
             Some("text") => Part::Text(part["text"].as_str().unwrap().into()),
             _ => medium.unwrap().clone(),
         };
-        let parts = match &message["content"] {
-            Value::Array(parts) => parts.iter().map(part).collect(),
-            text => vec![Part::Text(text.as_str().unwrap().into())],
+        let content = &message["content"];
+        let parts = match content.as_array() {
+            Some(parts) => parts.iter().map(part).collect(),
+            None => vec![Part::Text(content.as_str().unwrap().into())],
         };
         for (call, response) in pairs(message) {
             let function = &call["function"];
