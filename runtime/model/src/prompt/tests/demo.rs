@@ -106,7 +106,7 @@ fn conversations_get_the_reference_ids() {
 #[test]
 fn a_picture_comes_out_as_the_reference_has_it() {
     let case = &reference()["image"];
-    let frame = image::decode(&fixture(case), Duration::ZERO).unwrap();
+    let frame = image::decode(&fixture(case)).unwrap();
     let prepared = image::prepare(&frame, 70).unwrap();
     assert_eq!(json!(prepared.soft_tokens), case["soft_tokens"]);
     assert_eq!(json!(prepared.positions.dim().1), case["patches"]);
