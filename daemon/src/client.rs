@@ -11,7 +11,6 @@ use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::Context as _;
 use zbus::names::WellKnownName;
 use zbus::{Connection, fdo};
 
@@ -58,10 +57,13 @@ pub async fn run(arguments: Arguments, config: Config) -> anyhow::Result<ExitCod
 /// Connects to the bus and makes sure that the daemon is there; the bus may start it.
 async fn connect(bus: &Bus) -> anyhow::Result<Connection> {
     let place = dbus::describe(bus);
-    let no_bus = || format!("{place} cannot be reached");
-    let connect = dbus::builder(bus)?.build();
-    let connection =
-        tokio::time::timeout(PATIENCE, connect).await.with_context(no_bus)?.with_context(no_bus)?;
+    let connect = tokio::time::timeout(PATIENCE, dbus::builder(bus)?.build());
+    let connection = match connect.await {
+        Ok(Ok(connection)) => connection,
+        // The text of a connection error already holds its source.
+        Ok(Err(error)) => anyhow::bail!("{place} cannot be reached: {error}"),
+        Err(_) => anyhow::bail!("{place} cannot be reached: no answer"),
+    };
     let daemon = fdo::DBusProxy::new(&connection).await?;
     let name = WellKnownName::try_from(NAME)?;
     if daemon.name_has_owner(name.clone().into()).await? {

@@ -98,7 +98,13 @@ impl StatusBoard {
             changed
         });
         if changed {
-            self.tell(Event::Part { part, working, detail: now.detail });
+            let detail = now.detail;
+            if working || detail.starts_with("off: ") {
+                tracing::info!(part = part.name(), working, detail, "part");
+            } else {
+                tracing::warn!(part = part.name(), working, detail, "part");
+            }
+            self.tell(Event::Part { part, working, detail });
         }
     }
 

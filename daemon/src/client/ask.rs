@@ -1,7 +1,7 @@
 //! One question: streamed to the terminal as the answer comes, cancelled by Ctrl-C.
 
 use std::collections::HashMap;
-use std::io::Write as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -35,20 +35,18 @@ pub(super) async fn run(ask: &Ask, bus: &Bus) -> anyhow::Result<u8> {
     options.insert("handle_token", token.into());
     GemmadProxy::new(&connection).await?.ask(options).await.map_err(explain)?;
 
-    let mut screen = Screen { json: ask.json, text: String::new() };
+    let mut screen = Screen { json: ask.json, open_line: false, open_thought: false };
     loop {
         tokio::select! {
-            signal = signals.next() => {
-                let signal = signal.context("the bus closed the connection")?;
-                if let Some(code) = screen.show(&signal)? {
+            biased;
+            signal = signals.next() => match signal {
+                Some(signal) => if let Some(code) = screen.show(&signal)? {
                     return Ok(code);
-                }
-            }
-            Some(_) = owners.next() => anyhow::bail!("the daemon went away"),
-            stopped = tokio::signal::ctrl_c() => {
-                stopped?;
-                break;
-            }
+                },
+                None => return screen.fail("the bus closed the connection"),
+            },
+            Some(_) = owners.next() => return screen.fail("the daemon went away"),
+            stopped = tokio::signal::ctrl_c() => break stopped?,
         }
     }
     request.cancel().await.map_err(explain)?;
@@ -104,10 +102,13 @@ fn read_all(files: &[PathBuf]) -> anyhow::Result<Vec<Vec<u8>>> {
     files.iter().map(read).collect()
 }
 
-/// The terminal, and what has been shown on it.
+/// The terminal.
 struct Screen {
     json: bool,
-    text: String,
+    /// Whether the last line of the result has no end yet.
+    open_line: bool,
+    /// Whether the last thought has no end yet.
+    open_thought: bool,
 }
 
 impl Screen {
@@ -117,8 +118,9 @@ impl Screen {
         let body = signal.body();
         match header.member().map(MemberName::as_str) {
             Some("Text") => self.text(body.deserialize()?)?,
-            Some("Thought") => aside(&harmless(body.deserialize()?)),
+            Some("Thought") => self.thought(body.deserialize()?)?,
             Some("ToolCalled") => {
+                self.end_line()?;
                 let (name, arguments): (&str, &str) = body.deserialize()?;
                 aside(&harmless(&format!("call {name} {arguments}")));
             }
@@ -135,22 +137,54 @@ impl Screen {
         Ok(None)
     }
 
+    fn thought(&mut self, piece: &str) -> anyhow::Result<()> {
+        let mut error = std::io::stderr();
+        match error.is_terminal() {
+            true => write!(error, "\x1b[2m{}\x1b[0m", harmless(piece))?,
+            false => write!(error, "{}", harmless(piece))?,
+        }
+        self.open_thought = true;
+        Ok(())
+    }
+
     fn text(&mut self, piece: &str) -> anyhow::Result<()> {
-        self.text.push_str(piece);
-        if !self.json {
+        self.end_thought()?;
+        if !self.json && !piece.is_empty() {
             let mut out = std::io::stdout();
             out.write_all(harmless(piece).as_bytes())?;
             out.flush()?;
+            self.open_line = !piece.ends_with('\n');
         }
         Ok(())
     }
 
-    fn end(&self, code: u32, results: &HashMap<String, OwnedVariant>) -> anyhow::Result<u8> {
-        let mut out = std::io::stdout();
+    /// Ends the line of the result, so that something else can be said.
+    fn end_line(&mut self) -> anyhow::Result<()> {
+        self.end_thought()?;
+        if std::mem::take(&mut self.open_line) {
+            writeln!(std::io::stdout())?;
+        }
+        Ok(())
+    }
+
+    fn end_thought(&mut self) -> anyhow::Result<()> {
+        if std::mem::take(&mut self.open_thought) {
+            writeln!(std::io::stderr())?;
+        }
+        Ok(())
+    }
+
+    /// Ends with an error; gives the exit code.
+    fn fail(&mut self, error: &str) -> anyhow::Result<u8> {
+        self.end_line()?;
+        writeln!(std::io::stderr(), "gemmad: {}", harmless(error))?;
+        Ok(FAILED)
+    }
+
+    fn end(&mut self, code: u32, results: &HashMap<String, OwnedVariant>) -> anyhow::Result<u8> {
+        self.end_line()?;
         if self.json {
-            writeln!(out, "{}", as_json(code, results))?;
-        } else if !self.text.is_empty() && !self.text.ends_with('\n') {
-            writeln!(out)?;
+            writeln!(std::io::stdout(), "{}", as_json(code, results))?;
         }
         let error = results.get("error").and_then(text).unwrap_or_default();
         match code {
@@ -164,10 +198,7 @@ impl Screen {
                 aside(&harmless(error));
                 Ok(CANCELLED)
             }
-            _ => {
-                writeln!(std::io::stderr(), "gemmad: {}", harmless(error))?;
-                Ok(FAILED)
-            }
+            _ => self.fail(error),
         }
     }
 }

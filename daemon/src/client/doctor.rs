@@ -126,7 +126,9 @@ async fn bus(config: &Bus) -> Found {
     }
     let place = dbus::describe(config);
     let look = async {
-        let connection = dbus::builder(config)?.build().await?;
+        let connect = dbus::builder(config)?.build().await;
+        // The text of a connection error already holds its source.
+        let connection = connect.map_err(|error| anyhow::Error::msg(error.to_string()))?;
         let bus = fdo::DBusProxy::new(&connection).await?;
         anyhow::Ok(bus.name_has_owner(BusName::try_from(NAME)?).await?)
     };

@@ -110,8 +110,13 @@ impl Seen {
         line("memory", &format!("{} MiB at most so far", self.peak_rss >> 20));
         line("version", &self.version);
         for (name, working, detail) in &self.parts {
-            let working = if *working { "ok" } else { "missing" };
-            let _ = writeln!(text, "{name:<11} {working:<8} {detail}");
+            // What the configuration switched off is neither there nor missed.
+            let word = match (working, detail.strip_prefix("off: ")) {
+                (true, _) => "ok",
+                (false, Some(_)) => "-",
+                (false, None) => "missing",
+            };
+            let _ = writeln!(text, "{name:<11} {word:<8} {detail}");
         }
         text
     }
@@ -169,6 +174,7 @@ mod tests {
         let parts = vec![
             ("broker".to_owned(), false, "mqtt://house:1883: refused".to_owned()),
             ("bus".to_owned(), true, "there".to_owned()),
+            ("camera".to_owned(), false, "off: [camera] source".to_owned()),
         ];
         let seen = Seen { state: "ready".into(), muted: true, parts, ..Seen::default() };
         check(
@@ -179,6 +185,7 @@ mod tests {
                 "memory      0 MiB at most so far",
                 "broker      missing  mqtt://house:1883: refused",
                 "bus         ok       there",
+                "camera      -        off: [camera] source",
             ],
         );
     }

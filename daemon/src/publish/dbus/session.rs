@@ -72,10 +72,12 @@ impl Session {
             .serve_at(PATH, Service { desk: desk.clone() })
             .serve_at("/org/gemmad", fdo::ObjectManager)
             .name(NAME)
+            .allow_name_replacements(false)
+            .replace_existing_names(false)
             .method_timeout(PATIENCE)
             .build();
         let connection =
-            tokio::time::timeout(PATIENCE, connect).await.context("no answer")?.map_err(explain)?;
+            tokio::time::timeout(PATIENCE, connect).await.context("no answer")?.map_err(|error| explain(&error))?;
         let departures =
             fdo::DBusProxy::new(&connection).await?.receive_name_owner_changed().await?;
         let main = SignalEmitter::new(&connection, PATH)?;
@@ -304,14 +306,15 @@ fn properties(status: &Status) -> Properties {
 }
 
 /// What the owner of the machine can do about a refusal of the bus.
-fn explain(error: zbus::Error) -> anyhow::Error {
-    let denied = matches!(&error, zbus::Error::MethodError(name, ..)
+fn explain(error: &zbus::Error) -> anyhow::Error {
+    let denied = matches!(error, zbus::Error::MethodError(name, ..)
         if name.as_str() == "org.freedesktop.DBus.Error.AccessDenied");
     if matches!(error, zbus::Error::NameTaken) {
         anyhow::anyhow!("{NAME} is taken: another daemon runs there")
     } else if denied {
         anyhow::anyhow!("{NAME} may not be owned: install the D-Bus policy file ({error})")
     } else {
-        error.into()
+        // The text of a connection error already holds its source.
+        anyhow::Error::msg(error.to_string())
     }
 }
