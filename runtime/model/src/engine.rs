@@ -1,0 +1,215 @@
+//! The seam between Gemma and what runs its graphs. A value stays in the engine's own form from one
+//! run to the next, so that the KV cache never passes through host memory that is not the engine's.
+
+pub(crate) mod ort;
+pub(crate) mod tract;
+
+use std::borrow::Cow;
+use std::fmt;
+use std::str::FromStr;
+
+use half::f16;
+
+use crate::error::Error;
+use crate::graph::{Element, Graph};
+
+/// What runs the graphs of a model.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum EngineKind {
+    /// ONNX Runtime, a library loaded at run time.
+    #[default]
+    Ort,
+    /// tract, compiled in; for machines without an ONNX Runtime. Text only.
+    Tract,
+}
+
+impl fmt::Display for EngineKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Ort => "ort",
+            Self::Tract => "tract",
+        })
+    }
+}
+
+impl FromStr for EngineKind {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self, Error> {
+        match name {
+            "ort" => Ok(Self::Ort),
+            "tract" => Ok(Self::Tract),
+            _ => Err(Error::Option {
+                name: "engine",
+                reason: format!("{name:?} is neither ort nor tract"),
+            }),
+        }
+    }
+}
+
+/// Runs graphs.
+pub(crate) trait Engine: Send {
+    /// Which engine it is.
+    const KIND: EngineKind;
+    /// A graph, ready to run.
+    type Graph: Send;
+    /// A tensor in the engine's own form; cheap to keep.
+    type Value: Send;
+
+    /// Makes a graph ready to run.
+    ///
+    /// # Errors
+    /// When the engine cannot read the graph, or lacks one of its operators.
+    fn load(&self, spec: &GraphSpec<'_>) -> Result<Self::Graph, Error>;
+
+    /// Takes a tensor over from the host.
+    ///
+    /// # Errors
+    /// When shape and data disagree.
+    fn enter(&self, tensor: Tensor) -> Result<Self::Value, Error>;
+
+    /// Runs a graph; `inputs` go by name, outputs come in the order of the graph file.
+    ///
+    /// # Errors
+    /// When an input is missing or has the wrong shape, or an operator fails.
+    fn run(
+        &self,
+        graph: &mut Self::Graph,
+        inputs: &[(&str, &Self::Value)],
+    ) -> Result<Vec<Self::Value>, Error>;
+
+    /// Elements of a floating-point value as `f32`, with its shape.
+    ///
+    /// # Errors
+    /// When the value holds something else.
+    fn floats<'v>(&self, value: &'v Self::Value) -> Result<(Vec<usize>, Cow<'v, [f32]>), Error>;
+
+    /// The first `rows` rows of a value `[batch, heads, rows, width]`.
+    ///
+    /// # Errors
+    /// When the value has another rank or fewer rows.
+    fn first_rows(&self, value: &Self::Value, rows: usize) -> Result<Self::Value, Error>;
+}
+
+/// What an engine must know to load a graph.
+pub(crate) struct GraphSpec<'a> {
+    /// The graph file and its interface.
+    pub(crate) graph: &'a Graph,
+    /// What the graph is for, in words.
+    pub(crate) role: &'static str,
+    /// What each input's dimensions mean, in the order of the graph's inputs.
+    pub(crate) dims: Vec<Vec<Dim>>,
+    /// Integer inputs that never change, by name; they are not given to `run`.
+    pub(crate) constants: Vec<(&'a str, i64)>,
+}
+
+/// What a dimension of an input means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Dim {
+    /// Always this size.
+    Fixed(usize),
+    /// Tokens of this step, at least one.
+    Step,
+    /// Tokens in the KV cache before this step.
+    Past,
+    /// Tokens in the KV cache after this step.
+    Total,
+    /// Patches of a picture, or frames of sound.
+    Media,
+}
+
+/// A tensor of the host, row-major.
+#[derive(Clone, Debug)]
+pub(crate) struct Tensor {
+    /// Its dimensions.
+    pub(crate) shape: Vec<usize>,
+    /// Its elements.
+    pub(crate) data: Data,
+}
+
+/// Elements of a [`Tensor`].
+#[derive(Clone, Debug)]
+pub(crate) enum Data {
+    F32(Vec<f32>),
+    F16(Vec<f16>),
+    I64(Vec<i64>),
+    I32(Vec<i32>),
+    Bool(Vec<bool>),
+}
+
+impl Tensor {
+    /// Floats as the element type that a port asks for.
+    ///
+    /// # Errors
+    /// When the port takes no floats.
+    pub(crate) fn floats(shape: Vec<usize>, data: Vec<f32>, to: Element) -> Result<Self, String> {
+        let data = match to {
+            Element::F32 => Data::F32(data),
+            Element::F16 => Data::F16(data.into_iter().map(f16::from_f32).collect()),
+            Element::I64 | Element::I32 | Element::Bool => {
+                return Err(format!("takes {to:?} where floats are due"));
+            }
+        };
+        Ok(Self { shape, data })
+    }
+
+    /// Integers as the element type that a port asks for.
+    ///
+    /// # Errors
+    /// When the port takes no integers, or narrower ones than these.
+    pub(crate) fn integers(shape: Vec<usize>, data: Vec<i64>, to: Element) -> Result<Self, String> {
+        let data = match to {
+            Element::I64 => Data::I64(data),
+            Element::I32 => {
+                let narrow = data.into_iter().map(i32::try_from).collect::<Result<_, _>>();
+                Data::I32(narrow.map_err(|_| "takes 32-bit integers, which overflow".to_owned())?)
+            }
+            Element::Bool => Data::Bool(data.into_iter().map(|value| value != 0).collect()),
+            Element::F32 | Element::F16 => {
+                return Err(format!("takes {to:?} where integers are due"));
+            }
+        };
+        Ok(Self { shape, data })
+    }
+}
+
+/// Copies the first `rows` of `[heads, of_rows, width]`, which lie apart in memory.
+fn copy_first_rows<T: Copy>(data: &[T], of_rows: usize, width: usize, rows: usize) -> Vec<T> {
+    let stride = of_rows * width;
+    let heads = if stride == 0 { &[] } else { data };
+    heads.chunks_exact(stride.max(1)).flat_map(|head| &head[..rows * width]).copied().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+    use super::*;
+
+    #[test]
+    fn engines_are_named_as_they_are_written() {
+        for kind in [EngineKind::Ort, EngineKind::Tract] {
+            assert_eq!(kind.to_string().parse::<EngineKind>().unwrap(), kind);
+        }
+        let error = "onnx".parse::<EngineKind>().unwrap_err().to_string();
+        assert_eq!(error, "option engine: \"onnx\" is neither ort nor tract");
+    }
+
+    #[test]
+    fn first_rows_are_taken_of_every_head() {
+        let data: Vec<u8> = (0..12).collect();
+        assert_eq!(copy_first_rows(&data, 3, 2, 1), [0, 1, 6, 7]);
+        assert_eq!(copy_first_rows(&data, 3, 2, 3), data);
+        assert_eq!(copy_first_rows(&data, 3, 2, 0), []);
+        assert_eq!(copy_first_rows::<u8>(&[], 0, 2, 0), []);
+    }
+
+    #[test]
+    fn elements_follow_the_port() {
+        let tensor = Tensor::integers(vec![2], vec![1, 0], Element::Bool).unwrap();
+        assert!(matches!(tensor.data, Data::Bool(data) if data == [true, false]));
+        let overflow = Tensor::integers(vec![1], vec![i64::MAX], Element::I32);
+        assert_eq!(overflow.unwrap_err(), "takes 32-bit integers, which overflow");
+        assert!(Tensor::floats(vec![1], vec![1.0], Element::I64).is_err());
+    }
+}

@@ -1,0 +1,275 @@
+//! A reply, step by step: the prompt goes through the decoder in blocks, then one token after
+//! another is sampled. Whoever iterates decides how long it goes on.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::time::Instant;
+
+use gemma_types::{Finish, Piece, ToolSpec, Usage};
+
+use super::cache::Slot;
+use super::layout::{Layout, Prepared};
+use super::{Block, Gemma};
+use crate::engine::Engine;
+use crate::error::Error;
+use crate::prompt::Prompt;
+use crate::reply::{ReplyParser, ReplyPart};
+use crate::sample::{Sampler, Sampling};
+use crate::tokens::Tokenizer;
+
+/// How a reply is to be made.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ReplyOptions {
+    /// How tokens are chosen.
+    pub sampling: Sampling,
+    /// Most tokens of the reply; at least 1.
+    pub reply_tokens_max: usize,
+    /// Whether the model is asked to think first.
+    pub thinking: bool,
+}
+
+impl Default for ReplyOptions {
+    /// The sampling that all sizes are published with, at most 512 tokens, no thinking.
+    fn default() -> Self {
+        Self { sampling: Sampling::default(), reply_tokens_max: 512, thinking: false }
+    }
+}
+
+/// Limits of a model that hold for every reply.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    /// Tokens of prompt and reply together.
+    pub(crate) context_tokens: usize,
+    /// Tokens of a prefill step.
+    pub(crate) block_tokens: usize,
+    /// Most soft tokens of a picture.
+    pub(crate) image_budget: usize,
+}
+
+/// What is to be answered, and how.
+#[derive(Clone, Copy)]
+pub(crate) struct Request<'a> {
+    /// The conversation as the model reads it.
+    pub(crate) prompt: &'a Prompt,
+    /// The tools it was told of.
+    pub(crate) tools: &'a [ToolSpec],
+    /// How the reply is to be made.
+    pub(crate) options: &'a ReplyOptions,
+}
+
+/// A reply in the making; iterate for its pieces, drop it to cancel it.
+///
+/// One call of `next` does at most one step in the engine: it encodes one picture or utterance,
+/// processes one block of the prompt, or makes one token. The last piece is [`Piece::End`]; after
+/// an error there are none. However it ends, what has been processed stays in the cache.
+pub struct Reply<'a>(Box<dyn Iterator<Item = Result<Piece, Error>> + Send + 'a>);
+
+impl Iterator for Reply<'_> {
+    type Item = Result<Piece, Error>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.0.next()
+    }
+}
+
+impl<'a> Reply<'a> {
+    /// Begins a reply to a prompt; keeps what the cache shares with it.
+    ///
+    /// # Errors
+    /// When a medium cannot be prepared, the model has no encoder for it, or the prompt does not
+    /// fit into the context.
+    pub(crate) fn begin<E: Engine>(
+        gemma: &'a mut Gemma<E>,
+        tokenizer: &Tokenizer,
+        limits: Limits,
+        request: &Request<'_>,
+    ) -> Result<Self, Error> {
+        Ok(Self(Box::new(Steps::begin(gemma, tokenizer, limits, request)?)))
+    }
+}
+
+/// What the next step is.
+#[derive(Clone, Copy, Debug)]
+enum Next {
+    /// Process the prompt from this position on.
+    Prefill(usize),
+    /// Sample from the logits of the prompt's end.
+    Sample,
+    /// Process this token, then sample.
+    Decode(u32),
+    /// Nothing.
+    End,
+}
+
+pub(crate) struct Steps<'a, E: Engine> {
+    gemma: &'a mut Gemma<E>,
+    layout: Layout,
+    /// Tokens that end the reply.
+    stop: BTreeSet<u32>,
+    limits: Limits,
+    reply_tokens_max: usize,
+    sampler: Sampler,
+    parser: ReplyParser,
+    next: Next,
+    pieces: VecDeque<Piece>,
+    finish: Option<Finish>,
+    has_calls: bool,
+    usage: Usage,
+}
+
+impl<'a, E: Engine> Steps<'a, E> {
+    pub(crate) fn begin(
+        gemma: &'a mut Gemma<E>,
+        tokenizer: &Tokenizer,
+        limits: Limits,
+        request: &Request<'_>,
+    ) -> Result<Self, Error> {
+        let Request { prompt, tools, options } = *request;
+        if options.reply_tokens_max == 0 {
+            let reason = "0 leaves no room for a reply; at least 1 is needed".to_owned();
+            return Err(Error::Option { name: "reply_tokens_max", reason });
+        }
+        let started = Instant::now();
+        gemma.check_media(!prompt.images.is_empty(), !prompt.audio.is_empty())?;
+        let ids = tokenizer.ids().clone();
+        let known = |media| gemma.cache().soft_tokens(media);
+        let layout = Layout::new(prompt, &ids, limits.image_budget, known)?;
+        let tokens = layout.slots().len();
+        if tokens >= limits.context_tokens {
+            return Err(Error::PromptTooLong { tokens, limit: limits.context_tokens });
+        }
+        let shared = gemma.cache().shared(layout.slots());
+        gemma.truncate(shared)?;
+        let usage = Usage {
+            prompt_tokens: tokens,
+            cached_tokens: shared,
+            prefill: started.elapsed(),
+            ..Usage::default()
+        };
+        let parser = ReplyParser::new(&ids, tokenizer.stream(), prompt.thought_open);
+        let parser = parser.with_tools(tools);
+        let sampler = Sampler::new(&options.sampling).suppressing(ids.suppressed.iter().copied());
+        Ok(Self {
+            gemma,
+            layout,
+            stop: ids.stop,
+            limits,
+            reply_tokens_max: options.reply_tokens_max,
+            sampler,
+            parser,
+            next: Next::Prefill(shared),
+            pieces: VecDeque::new(),
+            finish: None,
+            has_calls: false,
+            usage,
+        })
+    }
+
+    /// Does the next step, and counts the time it took.
+    fn step(&mut self) -> Result<(), Error> {
+        let started = Instant::now();
+        match self.next {
+            Next::Prefill(done) => {
+                self.next = self.prefill(done)?;
+                self.usage.prefill += started.elapsed();
+            }
+            Next::Sample => {
+                self.next = self.sample()?;
+                self.usage.prefill += started.elapsed();
+            }
+            Next::Decode(id) => {
+                let engine_before = self.gemma.engine_time();
+                self.gemma.forward(&Block::token(&[Slot::Token(id)], id))?;
+                self.next = self.sample()?;
+                self.usage.decode_engine += self.gemma.engine_time() - engine_before;
+                self.usage.decode += started.elapsed();
+            }
+            Next::End => {}
+        }
+        if let Some(finish) = self.finish.take() {
+            self.pieces.push_back(Piece::End { finish, usage: self.usage });
+        }
+        Ok(())
+    }
+
+    /// Encodes a medium of the next block, or processes the block.
+    fn prefill(&mut self, done: usize) -> Result<Next, Error> {
+        let whole_images = self.gemma.config().images_see_all;
+        let end = self.layout.block_end(done, self.limits.block_tokens, whole_images);
+        if let Some(span) = self.layout.unencoded(done, end) {
+            let features = match span.prepare(self.limits.image_budget)? {
+                Prepared::Image(image) => self.gemma.encode_image(&image)?,
+                Prepared::Audio(sound) => self.gemma.encode_audio(&sound)?,
+            };
+            span.features = Some(features);
+            return Ok(Next::Prefill(done));
+        }
+        self.gemma.forward(&self.layout.block(done, end))?;
+        Ok(if end < self.layout.slots().len() { Next::Prefill(end) } else { Next::Sample })
+    }
+
+    /// Chooses a token from the logits and tells what it means for the reply.
+    fn sample(&mut self) -> Result<Next, Error> {
+        let id = self.sampler.pick(self.gemma.logits())?;
+        self.usage.reply_tokens += 1;
+        let parts = self.parser.push(id);
+        self.show(parts);
+        let finish = if self.stop.contains(&id) {
+            Finish::Stop
+        } else if self.usage.reply_tokens >= self.reply_tokens_max
+            || self.gemma.cache().len() >= self.limits.context_tokens
+        {
+            Finish::Length
+        } else {
+            return Ok(Next::Decode(id));
+        };
+        let rest = self.parser.finish();
+        self.show(rest);
+        let calls = finish == Finish::Stop && self.has_calls;
+        self.finish = Some(if calls { Finish::ToolCalls } else { finish });
+        Ok(Next::End)
+    }
+
+    fn show(&mut self, parts: Vec<ReplyPart>) {
+        for part in parts {
+            self.pieces.push_back(match part {
+                ReplyPart::Thought(text) => Piece::Thought(text),
+                ReplyPart::Text(text) => Piece::Text(text),
+                ReplyPart::ToolCall(call) => {
+                    self.has_calls = true;
+                    Piece::ToolCall(call)
+                }
+            });
+        }
+    }
+
+    fn progress(&self) -> Piece {
+        let prompt_tokens = self.usage.prompt_tokens;
+        let prompt_tokens_done = match self.next {
+            Next::Prefill(done) => done,
+            Next::Sample | Next::Decode(_) | Next::End => prompt_tokens,
+        };
+        let reply_tokens = self.usage.reply_tokens;
+        Piece::Progress { prompt_tokens_done, prompt_tokens, reply_tokens }
+    }
+}
+
+impl<E: Engine> Iterator for Steps<'_, E> {
+    type Item = Result<Piece, Error>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if let Some(piece) = self.pieces.pop_front() {
+            return Some(Ok(piece));
+        }
+        if matches!(self.next, Next::End) {
+            return None;
+        }
+        if let Err(error) = self.step() {
+            self.next = Next::End;
+            return Some(Err(error));
+        }
+        Some(Ok(self.pieces.pop_front().unwrap_or_else(|| self.progress())))
+    }
+}
+
+#[cfg(test)]
+mod tests;

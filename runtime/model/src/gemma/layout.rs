@@ -1,0 +1,193 @@
+//! A prompt as the decoder sees it: one slot per position, and the media whose soft tokens fill
+//! some of them. Decides where the prompt may be cut into blocks.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use gemma_types::{Frame, Utterance};
+
+use super::Block;
+use super::audio::{self, PreparedAudio};
+use super::cache::Slot;
+use super::image::{self, PreparedImage};
+use crate::error::Error;
+use crate::prompt::{Prompt, Segment};
+use crate::tokens::ControlTokens;
+
+/// A prompt, position by position.
+pub(crate) struct Layout {
+    slots: Vec<Slot>,
+    spans: Vec<Span>,
+    pad: i64,
+}
+
+/// A medium and the positions of its soft tokens.
+pub(crate) struct Span {
+    start: usize,
+    rows: usize,
+    /// The picture or sound.
+    pub(crate) medium: Medium,
+    /// Id that stands for one of its soft tokens.
+    placeholder: u32,
+    prepared: Option<Prepared>,
+    /// What the encoder made of it, `[rows, hidden] f32`.
+    pub(crate) features: Option<Vec<f32>>,
+}
+
+/// A picture or sound, as it was sent.
+#[derive(Clone)]
+pub(crate) enum Medium {
+    Image(Frame),
+    Audio(Utterance),
+}
+
+/// A picture or sound, as its encoder wants it.
+pub(crate) enum Prepared {
+    Image(PreparedImage),
+    Audio(PreparedAudio),
+}
+
+impl Span {
+    fn end(&self) -> usize {
+        self.start + self.rows
+    }
+
+    /// The medium as its encoder wants it.
+    ///
+    /// # Errors
+    /// When the picture or sound is empty or out of proportion.
+    pub(crate) fn prepare(&mut self, image_budget: usize) -> Result<Prepared, Error> {
+        match self.prepared.take() {
+            Some(prepared) => Ok(prepared),
+            None => self.medium.prepare(image_budget),
+        }
+    }
+}
+
+impl Medium {
+    fn prepare(&self, image_budget: usize) -> Result<Prepared, Error> {
+        Ok(match self {
+            Self::Image(frame) => Prepared::Image(image::prepare(frame, image_budget)?),
+            Self::Audio(utterance) => Prepared::Audio(audio::prepare(&utterance.samples)?),
+        })
+    }
+
+    /// A number that two media share only when their content is the same.
+    fn fingerprint(&self, image_budget: usize) -> u128 {
+        let half = |seed: u8| {
+            let mut hasher = DefaultHasher::new();
+            seed.hash(&mut hasher);
+            match self {
+                Self::Image(frame) => {
+                    (image_budget, frame.width, frame.height).hash(&mut hasher);
+                    frame.rgb.hash(&mut hasher);
+                }
+                Self::Audio(utterance) => utterance.samples.hash(&mut hasher),
+            }
+            u128::from(hasher.finish())
+        };
+        half(0) << 64 | half(1)
+    }
+}
+
+impl Prepared {
+    fn soft_tokens(&self) -> usize {
+        match self {
+            Self::Image(image) => image.soft_tokens,
+            Self::Audio(audio) => audio.soft_tokens,
+        }
+    }
+}
+
+impl Layout {
+    /// Lays a prompt out. `cached` knows how many soft tokens a medium has that was met before, so
+    /// that it need not be prepared again.
+    ///
+    /// # Errors
+    /// When a picture or sound cannot be prepared.
+    pub(crate) fn new(
+        prompt: &Prompt,
+        ids: &ControlTokens,
+        image_budget: usize,
+        cached: impl Fn(u128) -> Option<usize>,
+    ) -> Result<Self, Error> {
+        let mut new = Self { slots: Vec::new(), spans: Vec::new(), pad: i64::from(ids.pad) };
+        for segment in &prompt.segments {
+            let (medium, placeholder) = match segment {
+                Segment::Tokens(ids) => {
+                    new.slots.extend(ids.iter().map(|&id| Slot::Token(id)));
+                    continue;
+                }
+                Segment::Image(place) => {
+                    (prompt.images.get(*place).cloned().map(Medium::Image), ids.image)
+                }
+                Segment::Audio(place) => {
+                    (prompt.audio.get(*place).cloned().map(Medium::Audio), ids.audio)
+                }
+            };
+            let (Some(medium), Some(placeholder)) = (medium, placeholder) else {
+                let reason = "the prompt names one that it does not hold".to_owned();
+                return Err(Error::Unsupported { what: "this medium", reason });
+            };
+            let media = medium.fingerprint(image_budget);
+            let known = cached(media);
+            let prepared = match known {
+                Some(_) => None,
+                None => Some(medium.prepare(image_budget)?),
+            };
+            let rows = known.or(prepared.as_ref().map(Prepared::soft_tokens)).unwrap_or(0);
+            let start = new.slots.len();
+            let of = u32::try_from(rows).unwrap_or(u32::MAX);
+            new.slots.extend((0..of).map(|row| Slot::Soft { media, row, of }));
+            new.spans.push(Span { start, rows, medium, placeholder, prepared, features: None });
+        }
+        Ok(new)
+    }
+
+    /// What each position stands for.
+    pub(crate) fn slots(&self) -> &[Slot] {
+        &self.slots
+    }
+
+    /// Where a block that begins at `start` ends: after at most `block_tokens` tokens, except that
+    /// a picture is not cut where its tokens see each other.
+    pub(crate) fn block_end(&self, start: usize, block_tokens: usize, whole_images: bool) -> usize {
+        let end = self.slots.len().min(start.saturating_add(block_tokens.max(1)));
+        let cut = |span: &&Span| {
+            matches!(span.medium, Medium::Image(_)) && span.start < end && end < span.end()
+        };
+        match self.spans.iter().find(cut) {
+            Some(span) if whole_images && span.start > start => span.start,
+            Some(span) if whole_images => span.end(),
+            Some(_) | None => end,
+        }
+    }
+
+    /// A medium with positions in a block that has not been encoded yet.
+    pub(crate) fn unencoded(&mut self, start: usize, end: usize) -> Option<&mut Span> {
+        let touches = |span: &Span| span.start < end && start < span.end();
+        self.spans.iter_mut().find(|span| touches(span) && span.features.is_none())
+    }
+
+    /// The tokens of a block, ready to be processed.
+    pub(crate) fn block(&self, start: usize, end: usize) -> Block<'_> {
+        let slots = self.slots.get(start..end).unwrap_or_default();
+        let ids = slots.iter().map(|slot| match slot {
+            Slot::Token(id) => i64::from(*id),
+            Slot::Soft { .. } => self.pad,
+        });
+        let ids: Vec<i64> = ids.collect();
+        let mut placeholder_ids = ids.clone();
+        let mut features = Vec::new();
+        for span in self.spans.iter().filter(|span| span.start < end && start < span.end()) {
+            let (from, to) = (span.start.max(start), span.end().min(end));
+            for id in placeholder_ids.iter_mut().take(to - start).skip(from - start) {
+                *id = i64::from(span.placeholder);
+            }
+            let all = span.features.as_deref().unwrap_or_default();
+            let width = all.len().checked_div(span.rows).unwrap_or(0);
+            let rows = (from - span.start) * width..(to - span.start) * width;
+            features.push((from - start, all.get(rows).unwrap_or_default()));
+        }
+        Block { slots, ids, placeholder_ids, features }
+    }
+}

@@ -1,0 +1,24 @@
+//! The Gemma 4 runtime: messages in, pieces out.
+//!
+//! A [`Model`] is opened from a folder in the layout of published ONNX conversions; a [`Reply`] is
+//! an iterator that does one step of work at a time. Synchronous, single-threaded towards its
+//! caller, and without any contact to the world but the model folder.
+
+mod engine;
+mod error;
+mod folder;
+mod gemma;
+mod graph;
+mod model;
+pub mod prompt;
+pub mod reply;
+pub mod sample;
+pub mod tokens;
+
+pub use engine::EngineKind;
+pub use error::Error;
+pub use gemma::generate::{Reply, ReplyOptions};
+pub use gemma::image::decode as decode_image;
+pub use gemma::{audio, image};
+pub use model::{Model, ModelInfo, Options};
+pub use sample::Sampling;

@@ -1,0 +1,165 @@
+//! Replies as a caller sees them: the same words however the prompt is cut, whatever was cached, and
+//! whichever engine ran.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use gemma_runtime::{EngineKind, Error, Model, Options, ReplyOptions, Sampling};
+use gemma_types::{Finish, Frame, Message, Part, Piece, Role, Usage};
+
+fn workspace() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+fn library() -> PathBuf {
+    let named = std::env::var_os("GEMMAD_ONNXRUNTIME").map(PathBuf::from);
+    let path = named.unwrap_or(workspace().join(".setup/onnxruntime/libonnxruntime.so"));
+    assert!(path.is_file(), "{} is missing; run `make setup`", path.display());
+    path
+}
+
+fn open(engine: EngineKind, change: impl FnOnce(&mut Options)) -> Model {
+    let mut options =
+        Options { engine, library: Some(library()), threads: 1, ..Options::default() };
+    change(&mut options);
+    Model::open(&workspace().join("runtime/demo-model"), &options).unwrap()
+}
+
+fn says(role: Role, words: &str) -> Message {
+    let parts = vec![Part::Text(words.into())];
+    Message { role, parts, tool_calls: Vec::new(), tool_results: Vec::new() }
+}
+
+fn greedy(tokens: usize) -> ReplyOptions {
+    ReplyOptions {
+        sampling: Sampling::greedy(),
+        reply_tokens_max: tokens,
+        ..ReplyOptions::default()
+    }
+}
+
+/// A whole reply: what it says, why it ended, what it took, and how many calls of `next`.
+struct Told {
+    pieces: Vec<Piece>,
+    finish: Finish,
+    usage: Usage,
+    steps: usize,
+}
+
+fn tell(model: &mut Model, messages: &[Message], options: &ReplyOptions) -> Told {
+    let mut told = Vec::new();
+    let mut steps = 0;
+    for piece in model.reply(messages, &[], options).unwrap() {
+        steps += 1;
+        match piece.unwrap() {
+            Piece::Progress { prompt_tokens_done, prompt_tokens, reply_tokens } => {
+                assert!(prompt_tokens_done <= prompt_tokens);
+                assert!(reply_tokens <= options.reply_tokens_max);
+            }
+            Piece::End { finish, usage } => {
+                return Told { pieces: joined(told), finish, usage, steps };
+            }
+            said @ (Piece::Thought(_) | Piece::Text(_) | Piece::ToolCall(_)) => told.push(said),
+        }
+    }
+    panic!("a reply ends with Piece::End")
+}
+
+/// Pieces with neighbouring text in one: where it is cut depends on the steps.
+fn joined(pieces: Vec<Piece>) -> Vec<Piece> {
+    let mut joined: Vec<Piece> = Vec::new();
+    for piece in pieces {
+        match (joined.last_mut(), piece) {
+            (Some(Piece::Text(before)), Piece::Text(text)) => before.push_str(&text),
+            (_, piece) => joined.push(piece),
+        }
+    }
+    joined
+}
+
+#[test]
+fn all_ways_to_the_same_reply_agree() {
+    let question = [says(Role::User, "turn on the light in the kitchen")];
+    let mut plain = open(EngineKind::Ort, |_| {});
+    let expected = tell(&mut plain, &question, &greedy(12));
+    assert_eq!(expected.usage.cached_tokens, 0);
+    assert!(expected.usage.reply_tokens > 0 && expected.usage.reply_tokens <= 12);
+    let mut small = open(EngineKind::Ort, |options| options.prefill_block_tokens = 3);
+    let mut pure = open(EngineKind::Tract, |_| {});
+    for (name, model) in [("small blocks", &mut small), ("tract", &mut pure), ("again", &mut plain)]
+    {
+        let told = tell(model, &question, &greedy(12));
+        assert_eq!(told.pieces, expected.pieces, "{name}");
+        assert_eq!(told.finish, expected.finish, "{name}");
+    }
+}
+
+#[test]
+fn a_step_is_small() {
+    let question = [says(Role::User, "What time is it?")];
+    let mut model = open(EngineKind::Ort, |options| options.prefill_block_tokens = 4);
+    let told = tell(&mut model, &question, &greedy(2));
+    let blocks = told.usage.prompt_tokens.div_ceil(4);
+    assert!(told.steps >= blocks, "{} steps for {blocks} blocks", told.steps);
+}
+
+#[test]
+fn a_longer_conversation_keeps_its_beginning() {
+    let mut model = open(EngineKind::Ort, |_| {});
+    let first = says(Role::User, "What time is it?");
+    let told = tell(&mut model, std::slice::from_ref(&first), &greedy(8));
+    let next = [first, says(Role::Assistant, "It is noon."), says(Role::User, "Thanks!")];
+    let longer = tell(&mut model, &next, &greedy(8));
+    let prompt = told.usage.prompt_tokens;
+    assert!(longer.usage.cached_tokens + 4 >= prompt, "{:?} after {prompt}", longer.usage);
+    let mut fresh = open(EngineKind::Ort, |_| {});
+    assert_eq!(tell(&mut fresh, &next, &greedy(8)).pieces, longer.pieces);
+}
+
+#[test]
+fn a_dropped_reply_leaves_a_usable_model() {
+    let mut model = open(EngineKind::Ort, |options| options.prefill_block_tokens = 4);
+    let question = [says(Role::User, "Dim the bedroom lights to 40 percent, please.")];
+    let mut fresh = open(EngineKind::Ort, |_| {});
+    let expected = tell(&mut fresh, &question, &greedy(6));
+    for steps in 0..6 {
+        let other = [says(Role::User, "Dim the bedroom lights, and hurry up")];
+        model.reply(&other, &[], &greedy(6)).unwrap().take(steps).for_each(drop);
+        assert_eq!(tell(&mut model, &question, &greedy(6)).pieces, expected.pieces);
+    }
+}
+
+#[test]
+fn the_limit_of_tokens_holds() {
+    let mut model = open(EngineKind::Ort, |_| {});
+    let told = tell(&mut model, &[says(Role::User, "Hello!")], &greedy(1));
+    assert_eq!(told.usage.reply_tokens, 1);
+    assert_eq!(told.finish, Finish::Length);
+    let none = model.reply(&[says(Role::User, "Hello!")], &[], &greedy(0));
+    assert!(matches!(none.err(), Some(Error::Option { name: "reply_tokens_max", .. })));
+}
+
+#[test]
+fn the_context_ends_a_reply_and_refuses_a_prompt() {
+    let hello = [says(Role::User, "Hello!")];
+    let prompt = tell(&mut open(EngineKind::Ort, |_| {}), &hello, &greedy(1)).usage.prompt_tokens;
+    let mut full = open(EngineKind::Ort, |options| options.context_tokens = prompt);
+    let refused = full.reply(&hello, &[], &greedy(9)).err();
+    assert!(matches!(refused, Some(Error::PromptTooLong { limit, .. }) if limit == prompt));
+    let mut tight = open(EngineKind::Ort, |options| options.context_tokens = prompt + 1);
+    let told = tell(&mut tight, &hello, &greedy(9));
+    assert!(told.usage.reply_tokens <= 2, "{:?}", told.usage);
+}
+
+#[test]
+fn a_picture_without_an_encoder_is_refused() {
+    let rgb = vec![0; 48 * 48 * 3].into();
+    let frame = Frame { width: 48, height: 48, rgb, captured_at: Duration::ZERO };
+    let parts = vec![Part::Image(frame), Part::Text("What is this?".into())];
+    let message = Message { parts, ..says(Role::User, "") };
+    let mut model = open(EngineKind::Tract, |_| {});
+    let error = model.reply(&[message], &[], &greedy(4)).err().unwrap().to_string();
+    assert!(error.starts_with("the model cannot take pictures: tract: "), "{error}");
+}
