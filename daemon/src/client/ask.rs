@@ -35,7 +35,8 @@ pub(super) async fn run(ask: &Ask, bus: &Bus) -> anyhow::Result<u8> {
     options.insert("handle_token", token.into());
     GemmadProxy::new(&connection).await?.ask(options).await.map_err(explain)?;
 
-    let mut screen = Screen { json: ask.json, open_line: false, open_thought: false };
+    let mut screen =
+        Screen { json: ask.json, open_line: false, open_thought: false, stopped: false };
     loop {
         tokio::select! {
             biased;
@@ -49,6 +50,7 @@ pub(super) async fn run(ask: &Ask, bus: &Bus) -> anyhow::Result<u8> {
             stopped = tokio::signal::ctrl_c() => break stopped?,
         }
     }
+    screen.stopped = true;
     request.cancel().await.map_err(explain)?;
     let end = async {
         while let Some(signal) = signals.next().await {
@@ -109,6 +111,8 @@ struct Screen {
     open_line: bool,
     /// Whether the last thought has no end yet.
     open_thought: bool,
+    /// Whether Ctrl-C was pressed.
+    stopped: bool,
 }
 
 impl Screen {
@@ -194,7 +198,7 @@ impl Screen {
                 }
                 Ok(0)
             }
-            1 => {
+            1 if self.stopped => {
                 aside(&harmless(error));
                 Ok(CANCELLED)
             }

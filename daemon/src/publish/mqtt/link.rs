@@ -51,7 +51,7 @@ pub(super) enum News {
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Lost {
     /// It broke, or never was.
-    #[error("{0}")]
+    #[error("{}", in_words(.0))]
     Connection(#[from] Box<ConnectionError>),
     /// The broker cannot take a message now; it stays in the outbox.
     #[error("the broker cannot take a message now: {0:?}")]
@@ -190,5 +190,30 @@ impl Link {
             | Packet::UnsubAck(_)
             | Packet::Disconnect(_) => Ok(News::Nothing),
         }
+    }
+}
+
+/// Why there is no connection, and what the owner of the machine can do about it.
+fn in_words(error: &ConnectionError) -> String {
+    use rumqttc::v5::StateError;
+    use rumqttc::v5::mqttbytes::v5::ConnectReturnCode as Code;
+    match error {
+        ConnectionError::ConnectionRefused(Code::BadUserNamePassword | Code::NotAuthorized) => {
+            "the broker does not let us in: check [broker] user and password_file".to_owned()
+        }
+        ConnectionError::ConnectionRefused(code) => format!("the broker refuses us: {code:?}"),
+        ConnectionError::MqttState(StateError::ConnectionAborted) => {
+            "the broker closed the connection".to_owned()
+        }
+        ConnectionError::MqttState(StateError::AwaitPingResp) => {
+            "the broker does not answer".to_owned()
+        }
+        ConnectionError::Timeout(_) => "no answer".to_owned(),
+        ConnectionError::Io(error) => error.to_string(),
+        ConnectionError::Tls(rumqttc::TlsError::Io(error)) => format!("TLS: {error}"),
+        ConnectionError::MqttState(_)
+        | ConnectionError::Tls(_)
+        | ConnectionError::NotConnAck(_)
+        | ConnectionError::RequestsDone => error.to_string(),
     }
 }
