@@ -74,7 +74,7 @@ fn component(code: &str) -> String {
           (func (export "call") (param "name" string) (param "arguments" string)
               (result (result string (error string)))
             (canon lift (core func $instance "call")
-              (memory $instance "memory")
-              (realloc (func $instance "realloc")))))"#
+              (memory (core memory $instance "memory"))
+              (realloc (core func $instance "realloc")))))"#
     )
 }

@@ -91,11 +91,13 @@ async fn a_broken_model_folder_degrades_the_daemon_and_doctor_names_it(
         let refusal = refusal.unwrap_or_default();
         println!("{refusal}");
         assert!(refusal.starts_with("org.gemmad.Gemmad1.Error.NoModel"), "{refusal}");
-        assert!(refusal.contains(file), "{file} is not named in {refusal}");
+        // Of a graph that is missing, the precision is not known: any would do.
+        let named = file.split("_fp16").next().unwrap_or(file);
+        assert!(refusal.contains(named), "{named} is not named in {refusal}");
 
         let said = house.command(&["doctor"]).await?;
         assert_ne!(said.code, 0, "{file}");
-        assert!(said.out.contains(file), "doctor does not name {file}: {}", said.out);
+        assert!(said.out.contains(named), "doctor does not name {named}: {}", said.out);
         assert!(house.daemon()?.process().is_running());
         house.stop().await?;
     }
