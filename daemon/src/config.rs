@@ -249,7 +249,7 @@ pub struct Broker {
     pub node: String,
     /// Who we are to the broker.
     pub credentials: Option<Credentials>,
-    /// The folder where accepted results wait while the broker is away; in memory only if unset.
+    /// The folder where accepted results wait while the broker is away; in memory only if `None`.
     pub outbox_folder: Option<PathBuf>,
     /// Messages that wait while the broker is away; beyond that the oldest non-critical leaves.
     pub outbox_messages_max: usize,
@@ -288,7 +288,7 @@ impl fmt::Debug for Credentials {
 pub struct Plugins {
     /// Folders that hold one folder for each plugin.
     pub folders: Vec<PathBuf>,
-    /// The folder for compiled code; compiled anew at every start if unset.
+    /// The folder for compiled code; compiled anew at every start if `None`.
     pub cache_folder: Option<PathBuf>,
     /// Longest time that one call may take, whatever its manifest says.
     pub call_max: Duration,

@@ -4,6 +4,7 @@
 //! Stopping flows like the data: first what hears, sees and answers, then, when every turn has its
 //! end, the publishers that tell of it.
 
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,6 +35,8 @@ pub use crate::resources::peak_rss_bytes;
 const EXIT_DEADLINE: u8 = 75;
 /// Exit code when a second signal ended the stop.
 const EXIT_AT_ONCE: u8 = 130;
+/// A signal so soon after the first is the same wish: a terminal and a supervisor may both send it.
+const SAME_SIGNAL: Duration = Duration::from_millis(500);
 /// Share of the stop deadline that is left to the publishers at least.
 const PUBLISHERS_SHARE: u32 = 3;
 
@@ -97,7 +100,8 @@ impl Daemon {
     /// Starts everything, the doors first: they answer while the model is loading. False if a
     /// signal came in the meantime.
     async fn start(&mut self) -> anyhow::Result<bool> {
-        tracing::info!(version = env!("CARGO_PKG_VERSION"), config = ?self.config.file, "starting");
+        let file = self.config.file.as_deref().map_or("defaults".into(), Path::to_string_lossy);
+        tracing::info!(version = env!("CARGO_PKG_VERSION"), config = %file, "starting");
         let progress = Progress::new(self.clock);
         self.start_publishers(&progress);
         let inference = self.start_inference()?;
@@ -202,8 +206,12 @@ impl Daemon {
     async fn stop(&mut self) -> ExitCode {
         let deadline = self.config.stop_deadline;
         tracing::info!(deadline_ms = deadline.as_millis(), "stopping");
+        let stopping = Instant::now();
         let at_once = async {
             self.signals.next().await;
+            while stopping.elapsed() < SAME_SIGNAL {
+                self.signals.next().await;
+            }
         };
         let drain = drain(&mut self.tasks, &self.stop, &self.hush, deadline);
         let left = tokio::select! {

@@ -99,7 +99,7 @@ impl StatusBoard {
         });
         if changed {
             let detail = now.detail;
-            if working || detail.starts_with("off: ") {
+            if working || detail.starts_with(OFF) {
                 tracing::info!(part = part.name(), working, detail, "part");
             } else {
                 tracing::warn!(part = part.name(), working, detail, "part");

@@ -47,7 +47,9 @@ impl Checker<'_> {
             broker: self.broker(raw),
             plugins: Plugins {
                 folders: raw.plugins.folders.iter().map(|folder| self.base.join(folder)).collect(),
-                cache_folder: self.path(raw.plugins.cache_folder.as_ref()),
+                cache_folder: self
+                    .path(raw.plugins.cache_folder.as_ref())
+                    .or_else(|| systemd_folder("CACHE_DIRECTORY", "plugins")),
                 call_max: self.milliseconds("plugins.call_max_ms", raw.plugins.call_max_ms, 1),
             },
             log: Log { filter: raw.log.filter.clone(), json: raw.log.json },
@@ -191,7 +193,9 @@ impl Checker<'_> {
                 .as_ref()
                 .map_or_else(host_name, |node| self.topic("broker.node", node, "")),
             credentials: self.credentials(raw),
-            outbox_folder: self.path(raw.outbox_folder.as_ref()),
+            outbox_folder: self
+                .path(raw.outbox_folder.as_ref())
+                .or_else(|| systemd_folder("STATE_DIRECTORY", "outbox")),
             outbox_messages_max: self.number(
                 "broker.outbox_messages_max",
                 raw.outbox_messages_max,
@@ -320,6 +324,12 @@ fn parse_server(url: &str, ca_file: Option<PathBuf>) -> Option<Server> {
     let port = if port.is_empty() { default_port } else { port.parse().ok()? };
     let fine = !host.is_empty() && port != 0 && !host.contains(['/', '@', ' ']);
     fine.then(|| Server { host: host.to_owned(), port, tls, ca_file })
+}
+
+/// A folder inside the one that systemd makes for the service and names in `variable`.
+fn systemd_folder(variable: &str, name: &str) -> Option<PathBuf> {
+    let folders = std::env::var_os(variable)?;
+    std::env::split_paths(&folders).next().map(|folder| folder.join(name))
 }
 
 /// The file of the broker's password, where systemd hands it to the service.

@@ -167,6 +167,7 @@ pub(super) struct Broker {
     pub(super) user: Option<String>,
     pub(super) password_file: Option<String>,
     pub(super) ca_file: Option<String>,
+    /// A folder of the systemd service if unset, else none.
     pub(super) outbox_folder: Option<String>,
     pub(super) outbox_messages_max: i64,
 }
@@ -190,6 +191,7 @@ impl Default for Broker {
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Plugins {
     pub(super) folders: Vec<String>,
+    /// A folder of the systemd service if unset, else none.
     pub(super) cache_folder: Option<String>,
     pub(super) call_max_ms: i64,
 }
