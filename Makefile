@@ -22,7 +22,7 @@ run: build ## The same, and stay up to talk with it
 	@$(programs)/gemmad-demo --stay
 
 .PHONY: test check bench
-test: plugins ## Run all tests
+test: build ## Run all tests
 	@if cargo nextest --version >/dev/null 2>&1; \
 	then cargo nextest run $(cargo) --no-fail-fast; else cargo test $(cargo) --no-fail-fast; fi
 
