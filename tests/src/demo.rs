@@ -27,32 +27,45 @@ use screen::Screen;
 
 /// What is asked in words.
 const QUESTION: &str = "Dim the light in the bedroom to 40 percent";
+/// What the demo model is not.
+const NOTE: &str = "\
+The demo model is small: sound and pictures go through its real towers, but it does not understand
+them yet, so the text of the recording goes along. With a real Gemma 4 folder it does not:
+gemmad-demo --model FOLDER
+";
 /// Exit code after Ctrl-C.
 const INTERRUPTED: u8 = 130;
 
-/// Runs the demo to its end, or until Ctrl-C.
+/// Runs the demo to its end, or until Ctrl-C; either way the house is left in order.
 ///
 /// # Errors
 /// When something that it needs is missing, or did not happen in time.
 pub async fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     let screen = Screen::new();
-    tokio::select! {
-        code = show(&arguments, &screen) => code,
-        _ = tokio::signal::ctrl_c() => {
-            screen.line("stopped", "by Ctrl-C");
-            Ok(ExitCode::from(INTERRUPTED))
-        }
-    }
-}
-
-async fn show(arguments: &Arguments, screen: &Screen) -> anyhow::Result<ExitCode> {
-    let mut house = build(arguments, screen).await?;
+    let mut house = build(&arguments, &screen).await?;
     let messages = house.mqtt_client.messages().clone();
     let signals = house.bus_client.signals().clone();
     let narrator = tokio::spawn(narrate(screen.clone(), messages, signals));
-    let done = perform(&mut house, arguments, screen).await;
+    let code = tokio::select! {
+        code = perform(&mut house, &arguments, &screen) => code,
+        _ = tokio::signal::ctrl_c() => {
+            screen.line("stopping", "by Ctrl-C");
+            Ok(ExitCode::from(INTERRUPTED))
+        }
+    };
+    if let Ok(code) = code
+        && arguments.stay
+        && code == ExitCode::SUCCESS
+    {
+        stay(&house, &screen)?;
+        let _ = tokio::signal::ctrl_c().await;
+    }
+    if code.is_ok() {
+        house.stop().await?;
+        screen.line("daemon", "stopped");
+    }
     narrator.abort();
-    done
+    code
 }
 
 /// Builds the house and says what is in it.
@@ -69,7 +82,7 @@ async fn build(arguments: &Arguments, screen: &Screen) -> anyhow::Result<House> 
     screen.line("bus", &format!("{} {}", ours(arguments.bus().is_none()), bus.address()));
     screen.line("broker", &format!("{} {}", ours(arguments.broker.is_none()), broker.url()));
     let mut house = House::around(&arguments.engine, bus, broker, folder).await?;
-    let microphone = replayed_microphone(&house)?;
+    let microphone = replayed_microphone(&house, arguments.model.is_none())?;
     let pictures = house.pictures()?;
     screen.line("microphone", &format!("replays {}", microphone.display()));
     screen.line("camera", &format!("replays {}", pictures.display()));
@@ -89,14 +102,14 @@ fn ours(ours: bool) -> &'static str {
     if ours { "private," } else { "yours," }
 }
 
-/// A folder with the recording and its text.
-fn replayed_microphone(house: &House) -> anyhow::Result<PathBuf> {
+/// A folder with the recording, and with its text where the model needs that.
+fn replayed_microphone(house: &House, captioned: bool) -> anyhow::Result<PathBuf> {
     let folder = house.folder().join("recordings");
     std::fs::create_dir_all(&folder)?;
-    let recording = workspace::fixture("kitchen_light.wav")?;
-    std::fs::copy(&recording, folder.join("kitchen_light.wav"))?;
-    let caption = workspace::fixture("kitchen_light.txt")?;
-    std::fs::copy(caption, folder.join("kitchen_light.txt"))?;
+    let names = ["kitchen_light.wav", "kitchen_light.txt"];
+    for name in names.into_iter().take(if captioned { 2 } else { 1 }) {
+        std::fs::copy(workspace::fixture(name)?, folder.join(name))?;
+    }
     Ok(folder)
 }
 
@@ -124,7 +137,6 @@ async fn perform(
     let spoken = answered(house, 0).await.map_err(|error| with_log(house, error))?;
     screen.line("typed", QUESTION);
     let request = house.bus_client.ask(QUESTION).await?;
-    house.bus_client.signal_of(&request, "Response").await?;
     let typed_turn = house.bus_client.signal_of(&request, "Response").await?;
     answered(house, typed_turn.argument(1)["turn"].as_u64().unwrap_or_default()).await?;
 
@@ -135,11 +147,9 @@ async fn perform(
     let peak = house.bus_client.property("PeakRss").await?.as_f64().unwrap_or_default();
     checks.figure("peak memory", format!("{:.0} MiB", peak / 1024.0 / 1024.0));
     screen.block(&checks.table(screen));
-    if arguments.stay {
-        stay(house, screen).await?;
+    if arguments.model.is_none() {
+        screen.block(NOTE);
     }
-    house.stop().await?;
-    screen.line("daemon", "stopped");
     Ok(if checks.all_happened() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -157,8 +167,8 @@ async fn answered(house: &House, turn: u64) -> anyhow::Result<Value> {
     Ok(event)
 }
 
-/// Says how to talk to the house, and lets it run.
-async fn stay(house: &House, screen: &Screen) -> anyhow::Result<()> {
+/// Says how to talk to the house.
+fn stay(house: &House, screen: &Screen) -> anyhow::Result<()> {
     let program = workspace::daemon()?.display().to_string();
     let config = house.config()?.display().to_string();
     let (bus, port, host) = (house.bus.address(), house.broker.port(), house.broker.host());
@@ -177,7 +187,7 @@ async fn stay(house: &House, screen: &Screen) -> anyhow::Result<()> {
          \n  busctl {bus_option} call {name} Ask 'a{{sv}}' 2 text s 'What time is it?' detach b true\
          \n  busctl {bus_option} monitor org.gemmad.Gemmad1\n"
     ));
-    std::future::pending().await
+    Ok(())
 }
 
 /// The error, and below it what the daemon said last.

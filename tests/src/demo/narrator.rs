@@ -46,6 +46,7 @@ fn tell_message(screen: &Screen, message: &Arc<Message>) {
     }
 }
 
+/// Receipts and figures would fill the line; they are in the broker's message too.
 fn tell_signal(screen: &Screen, signal: &Arc<Signal>) {
     let shown = match signal.member.as_str() {
         "ToolCalled" | "ToolAnswered" | "Answered" | "Failed" => signal.path == PATH,
@@ -53,14 +54,15 @@ fn tell_signal(screen: &Screen, signal: &Arc<Signal>) {
         _ => false,
     };
     if shown {
-        let body: Vec<String> =
-            signal.body.iter().filter(|value| !value.is_object()).map(words).collect();
+        let short = |value: &&Value| !value.is_object() && !words(value).starts_with("[{");
+        let body: Vec<String> = signal.body.iter().filter(short).map(words).collect();
         let object = if signal.path == PATH { "" } else { "to the asker: " };
         screen.line("d-bus", &format!("{object}{}  {}", signal.member, body.join("  ")));
     }
 }
 
-fn heard(event: &Value) -> String {
+/// What was heard.
+pub(super) fn heard(event: &Value) -> String {
     let seconds = event["seconds"].as_f64().unwrap_or_default();
     match event["caption"].as_str() {
         Some(caption) => format!("{seconds:.2} s of speech; its text goes along: \"{caption}\""),
@@ -68,15 +70,18 @@ fn heard(event: &Value) -> String {
     }
 }
 
-fn seen(event: &Value) -> String {
+/// What was seen.
+pub(super) fn seen(event: &Value) -> String {
     format!("picture of {} x {}, {} ms old", event["width"], event["height"], event["age_ms"])
 }
 
-fn tool_called(event: &Value) -> String {
+/// The call.
+pub(super) fn tool_called(event: &Value) -> String {
     format!("{} {}", words(&event["name"]), event["arguments"])
 }
 
-fn receipt(receipt: &Value) -> String {
+/// What the call really did, and what it took.
+pub(super) fn receipt(receipt: &Value) -> String {
     let wall_ms = receipt["wall_ms"].as_f64().unwrap_or_default();
     let memory = receipt["memory_bytes"].as_f64().unwrap_or_default() / 1024.0;
     format!(
