@@ -1,6 +1,6 @@
 //! The picture formats that cameras send, to RGB.
 
-use anyhow::{Context as _, ensure};
+use anyhow::ensure;
 
 /// A format that we read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,11 +93,10 @@ pub struct Rgb {
 /// Decodes the bytes of a picture file: JPEG, PNG, WebP or BMP.
 ///
 /// # Errors
-/// If the bytes are no such picture.
+/// If the bytes are no such picture, or one that is too large to be taken.
 pub fn decode_file(bytes: &[u8]) -> anyhow::Result<Rgb> {
-    let picture = image::load_from_memory(bytes).context("no JPEG, PNG, WebP or BMP picture")?;
-    let picture = picture.into_rgb8();
-    Ok(Rgb { width: picture.width(), height: picture.height(), pixels: picture.into_raw() })
+    let picture = gemma_runtime::decode_image(bytes)?;
+    Ok(Rgb { width: picture.width, height: picture.height, pixels: picture.rgb.to_vec() })
 }
 
 /// One pixel by the rules of ITU-R BT.601, limited range, in 1/256.
