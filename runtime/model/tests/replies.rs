@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use gemma_runtime::{EngineKind, Error, Model, Options, ReplyOptions, Sampling};
-use gemma_types::{Finish, Frame, Message, Part, Piece, Role, Usage};
+use gemma_types::{Finish, Message, Part, Piece, Role, Usage, Utterance};
 
 fn workspace() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
@@ -50,16 +50,14 @@ struct Told {
 
 fn tell(model: &mut Model, messages: &[Message], options: &ReplyOptions) -> Told {
     let mut told = Vec::new();
-    let mut steps = 0;
-    for piece in model.reply(messages, &[], options).unwrap() {
-        steps += 1;
+    for (step, piece) in model.reply(messages, &[], options).unwrap().enumerate() {
         match piece.unwrap() {
             Piece::Progress { prompt_tokens_done, prompt_tokens, reply_tokens } => {
                 assert!(prompt_tokens_done <= prompt_tokens);
                 assert!(reply_tokens <= options.reply_tokens_max);
             }
             Piece::End { finish, usage } => {
-                return Told { pieces: joined(told), finish, usage, steps };
+                return Told { pieces: joined(told), finish, usage, steps: step + 1 };
             }
             said @ (Piece::Thought(_) | Piece::Text(_) | Piece::ToolCall(_)) => told.push(said),
         }
@@ -154,12 +152,13 @@ fn the_context_ends_a_reply_and_refuses_a_prompt() {
 }
 
 #[test]
-fn a_picture_without_an_encoder_is_refused() {
-    let rgb = vec![0; 48 * 48 * 3].into();
-    let frame = Frame { width: 48, height: 48, rgb, captured_at: Duration::ZERO };
-    let parts = vec![Part::Image(frame), Part::Text("What is this?".into())];
+fn sound_without_an_encoder_is_refused() {
+    let samples = vec![0; 16_000].into();
+    let clip = Utterance { samples, started_at: Duration::ZERO, caption: None };
+    let parts = vec![Part::Audio(clip), Part::Text("What is this?".into())];
     let message = Message { parts, ..says(Role::User, "") };
     let mut model = open(EngineKind::Tract, |_| {});
+    assert!(!model.info().has_audio);
     let error = model.reply(&[message], &[], &greedy(4)).err().unwrap().to_string();
-    assert!(error.starts_with("the model cannot take pictures: tract: "), "{error}");
+    assert!(error.starts_with("the model cannot take sound: tract: "), "{error}");
 }
