@@ -58,6 +58,6 @@ fi
 cat <<'TEXT'
 install: next
   systemd-sysusers && systemd-tmpfiles --create && udevadm control --reload
-  put a model folder at /var/lib/gemmad/model and look over /etc/gemmad/config.toml
+  put a model folder at /var/lib/gemmad/models/default and look over /etc/gemmad/config.toml
   systemctl reload dbus && systemctl enable --now gemmad && gemmad doctor
 TEXT
