@@ -2,6 +2,7 @@
 # says what and why, and is quick when there is nothing to do.
 
 export CARGO_TARGET_DIR ?= $(CURDIR)/target
+export GEMMAD_ONNXRUNTIME ?= $(CURDIR)/.setup/onnxruntime/libonnxruntime.so
 PREFIX  ?= /usr
 DESTDIR ?=
 
@@ -36,7 +37,8 @@ check: setup-check ## Formatting, lints, licences, known holes, shell scripts, s
 	systemd/check.sh $(programs)/gemmad
 
 bench: setup ## Measure our own cost for each token
-	cargo bench --locked --workspace --bench '*'
+	cargo build $(cargo) --example overhead
+	@$(programs)/examples/overhead runtime/demo-model
 
 .PHONY: build plugins model
 build: plugins ## Compile the daemon, the demo and the bundled plugins
