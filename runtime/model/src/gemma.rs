@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use crate::engine::{Engine, Tensor};
 use crate::error::Error;
-use crate::folder::Folder;
+use crate::folder::{Folder, GraphFile};
 use crate::graph::{Graph, Port};
 use cache::{Cache, Slot};
 use config::Config;
@@ -66,6 +66,10 @@ impl<E: Engine> Gemma<E> {
     pub(crate) fn open(engine: E, folder: &Folder, config: Config) -> Result<(Self, u64), Error> {
         let embed_graph = Graph::read(&folder.embed.path)?;
         let decoder_graph = Graph::read(&folder.decoder.path)?;
+        let read = |file: &Option<GraphFile>| {
+            file.as_ref().map(|file| Graph::read(&file.path)).transpose()
+        };
+        let (vision_graph, audio_graph) = (read(&folder.vision)?, read(&folder.audio)?);
         let embed_ports = EmbedPorts::find(&embed_graph, &config)?;
         let decoder_ports = DecoderPorts::find(&decoder_graph, &config)?;
         if decoder_ports.per_layer.is_some() && embed_ports.per_layer.is_none() {
@@ -74,8 +78,8 @@ impl<E: Engine> Gemma<E> {
         }
         let embed = engine.load(&embed_ports.spec(&embed_graph))?;
         let decoder = engine.load(&decoder_ports.spec(&decoder_graph, &config))?;
-        let vision = Encoder::open(&engine, folder.vision.as_ref(), "vision", config.hidden)?;
-        let audio = Encoder::open(&engine, folder.audio.as_ref(), "audio", config.hidden)?;
+        let vision = Encoder::open(&engine, vision_graph, "vision", config.hidden)?;
+        let audio = Encoder::open(&engine, audio_graph, "audio", config.hidden)?;
         let encoders = [&vision, &audio].into_iter().flatten().map(Encoder::bytes);
         let bytes = embed_graph.bytes + decoder_graph.bytes + encoders.sum::<u64>();
         let cache = empty_cache(&engine, &decoder_ports)?;

@@ -25,7 +25,7 @@ pub struct Options {
     /// The ONNX Runtime library. Without it: `$GEMMAD_ONNXRUNTIME`, then beside the executable,
     /// then where the system's loader looks.
     pub library: Option<PathBuf>,
-    /// Threads of the engine; 0 for one per core.
+    /// Threads of ONNX Runtime; 0 for one per core. tract takes one.
     pub threads: usize,
     /// Most soft tokens of a picture: 70, 140, 280, 560 or 1120. Without it: what the folder says.
     pub image_budget: Option<usize>,

@@ -1,8 +1,9 @@
-//! tract as the engine: pure Rust, compiled in, one thread. It runs the text path of a model whose
-//! graphs use standard operators; one plan serves prefill and decode, because the lengths of the
-//! step and of the past stay symbols.
+//! tract as the engine: pure Rust, compiled in, one thread. It runs the text and vision graphs of a
+//! model that uses standard operators; one plan serves prefill and decode, because the lengths of
+//! the step and of the past stay symbols. Audio encoders need a length known beforehand: refused.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
@@ -145,6 +146,7 @@ fn build(spec: &GraphSpec<'_>) -> TractResult<TractGraph> {
     if let Some(graph) = proto.graph.as_mut() {
         fix_constants(graph, spec);
         prune_outputs(graph);
+        rewrite_equal(graph);
     }
     let folder = spec.graph.path.parent().and_then(Path::to_str);
     let ParseResult { mut model, unresolved_inputs, .. } = onnx.parse(&proto, folder)?;
@@ -208,9 +210,44 @@ fn fix_constants(graph: &mut pb::GraphProto, spec: &GraphSpec<'_>) {
     }
 }
 
+/// Operators whose output is always of truth values.
+const LOGICAL: [&str; 9] =
+    ["And", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Not", "Or", "Xor"];
+
+/// Writes the equality of truth values as "not either-or": tract compares numbers only.
+fn rewrite_equal(graph: &mut pb::GraphProto) {
+    let is_bool = |kind: i32| kind == pb::tensor_proto::DataType::Bool as i32;
+    let to_bool = |node: &&pb::NodeProto| {
+        let to = node.attribute.iter().find(|attribute| attribute.name == "to");
+        node.op_type == "Cast" && to.is_some_and(|to| i32::try_from(to.i).is_ok_and(is_bool))
+    };
+    let constants = graph.initializer.iter().filter(|tensor| is_bool(tensor.data_type));
+    let logical = graph.node.iter().filter(|node| LOGICAL.contains(&node.op_type.as_str()));
+    let computed = logical.chain(graph.node.iter().filter(to_bool)).flat_map(|node| &node.output);
+    let bools: HashSet<String> =
+        constants.map(|tensor| &tensor.name).chain(computed).cloned().collect();
+    let nodes = std::mem::take(&mut graph.node);
+    for mut node in nodes {
+        if node.op_type != "Equal" || !node.input.iter().any(|input| bools.contains(input)) {
+            graph.node.push(node);
+            continue;
+        }
+        let differs = format!("{}_differs", node.output.first().map_or("", String::as_str));
+        let not = pb::NodeProto {
+            op_type: "Not".into(),
+            name: format!("{}_not", node.name),
+            input: vec![differs.clone()],
+            output: std::mem::replace(&mut node.output, vec![differs]),
+            ..pb::NodeProto::default()
+        };
+        node.op_type = "Xor".into();
+        graph.node.extend([node, not]);
+    }
+}
+
 /// Drops the names of node outputs that nothing reads: tract rejects optional outputs with a name.
 fn prune_outputs(graph: &mut pb::GraphProto) {
-    let read: std::collections::HashSet<String> = (graph.node.iter())
+    let read: HashSet<String> = (graph.node.iter())
         .flat_map(|node| node.input.iter().cloned())
         .chain(graph.output.iter().map(|output| output.name.clone()))
         .collect();

@@ -5,7 +5,6 @@ use super::audio::PreparedAudio;
 use super::image::PreparedImage;
 use crate::engine::{Dim, Engine, EngineKind, GraphSpec, Tensor};
 use crate::error::Error;
-use crate::folder::GraphFile;
 use crate::graph::{Element, Graph, Port};
 
 /// A loaded encoder graph.
@@ -24,18 +23,17 @@ impl<E: Engine> Encoder<E> {
     /// Loads an encoder; `Err` within says why there is none.
     ///
     /// # Errors
-    /// When the file is there but damaged, or is no encoder.
+    /// When the graph is no encoder, or ONNX Runtime refuses it.
     pub(crate) fn open(
         engine: &E,
-        file: Option<&GraphFile>,
+        graph: Option<Graph>,
         role: &'static str,
         hidden: usize,
     ) -> Result<Result<Self, String>, Error> {
-        let Some(file) = file else {
+        let Some(graph) = graph else {
             let reason = format!("its folder has no {role}_encoder; use a folder that has one");
             return Ok(Err(reason));
         };
-        let graph = Graph::read(&file.path)?;
         let (content, place) = ports(&graph, role)?;
         let dims = graph.inputs.iter().map(media_dims).collect();
         let spec = GraphSpec { graph: &graph, role, dims, constants: Vec::new() };
@@ -43,8 +41,10 @@ impl<E: Engine> Encoder<E> {
             Ok(loaded) => {
                 Ok(Ok(Self { graph: loaded, content, place, role, hidden, bytes: graph.bytes }))
             }
-            // tract runs few encoders; a model that answers in words is better than none.
-            Err(error) if E::KIND == EngineKind::Tract => Ok(Err(error.to_string())),
+            // tract runs no audio encoder; a model that answers words is better than none.
+            Err(error) if E::KIND == EngineKind::Tract => {
+                Ok(Err(format!("{error}; use the engine ort")))
+            }
             Err(error) => Err(error),
         }
     }

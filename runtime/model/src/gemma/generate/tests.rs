@@ -182,6 +182,12 @@ fn tract_answers_text_as_the_reference_does() {
     }
 }
 
+#[test]
+fn tract_sees_as_the_reference_does() {
+    let (mut gemma, tokenizer) = open(Tract);
+    check_case(&mut gemma, &tokenizer, &reference().image);
+}
+
 /// Each cut of the prompt gives the logits of the whole, from an empty cache each time.
 fn check_blocks<E: Engine>(engine: E, case: &Case, blocks: &[usize]) {
     let (mut gemma, tokenizer) = open(engine);
@@ -247,11 +253,12 @@ fn refusal<E: Engine>(
 }
 
 #[test]
-fn tract_refuses_media_and_says_why() {
+fn tract_refuses_sound_and_says_why() {
     let (mut gemma, tokenizer) = open(Tract);
-    let prompt = prompt(&reference().image, tokenizer.ids());
+    let prompt = prompt(&reference().audio, tokenizer.ids());
     let error = refusal(&mut gemma, &tokenizer, limits(256), &prompt).to_string();
-    assert!(error.starts_with("the model cannot take pictures: tract: "), "{error}");
+    assert!(error.starts_with("the model cannot take sound: tract: "), "{error}");
+    assert!(error.ends_with("; use the engine ort"), "{error}");
 }
 
 #[test]
