@@ -41,7 +41,7 @@ async fn without_a_daemon_ask_and_status_say_so() -> anyhow::Result<()> {
     for arguments in [&["ask", "hello"][..], &["status"][..]] {
         let said = house.command(arguments).await?;
         assert_eq!(said.code, 3, "{}", said.error);
-        assert!(said.error.contains("gemmad"), "{}", said.error);
+        assert!(said.error.contains("no daemon"), "{}", said.error);
     }
     Ok(())
 }
