@@ -73,7 +73,7 @@ fi
 compile
 say "building gemma-plugin-component"
 cd "$root"
-${CARGO:-cargo} build --locked --quiet --release -p gemma-plugins --bin gemma-plugin-component
+${CARGO:-cargo} build --locked --quiet --release --workspace --bin gemma-plugin-component
 component=${CARGO_TARGET_DIR:-$root/target}/release/gemma-plugin-component
 for manifest in "$tools"/*/plugin.toml; do
     name=$(basename "$(dirname "$manifest")")

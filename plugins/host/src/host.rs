@@ -11,6 +11,7 @@ use tokio::sync::{Semaphore, mpsc};
 use tracing::Instrument;
 use wasmtime::{Config, Engine};
 
+use crate::arguments;
 use crate::cache::Cache;
 use crate::call::{self, Means};
 use crate::instance::{Call, Used};
@@ -159,8 +160,7 @@ impl Host {
             return Err(self.no_such_tool(&call.name));
         };
         schema.check(&call.arguments).map_err(|text| format!("wrong arguments: {text}"))?;
-        let arguments =
-            serde_json::to_string(&call.arguments).map_err(|error| error.to_string())?;
+        let arguments = arguments::to_json(&call.arguments);
         let limit = plugin.limits.arguments_bytes;
         if u64::try_from(arguments.len()).unwrap_or(u64::MAX) > limit {
             return Err(format!("the arguments are too long: limit arguments_bytes = {limit}"));

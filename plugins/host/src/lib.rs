@@ -2,6 +2,7 @@
 //! do nothing but compute, and what its manifest grants; every call runs in a fresh instance under
 //! limits of time, work, memory and messages.
 
+mod arguments;
 mod cache;
 mod call;
 mod clock;

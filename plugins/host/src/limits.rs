@@ -85,10 +85,10 @@ limits! {
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LimitError {
     /// There is no limit of that name.
-    #[error("no such limit; accepted: {}", Limits::KEYS.join(", "))]
+    #[error("is no limit; accepted: {}", Limits::KEYS.join(", "))]
     Unknown,
     /// The value is below the least that works, or above the host's ceiling.
-    #[error("{value} is out of range; accepted: {least} to {most}, the host's ceiling")]
+    #[error("is {value}; accepted: {least} to {most}, the host's ceiling")]
     Range {
         /// The value of the manifest.
         value: u64,

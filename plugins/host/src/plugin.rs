@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use wasmtime::Engine;
-use wasmtime::component::types::ComponentItem;
+use wasmtime::component::types::{ComponentItem, Type};
 use wasmtime::component::{Component, HasSelf, Linker};
 
 use crate::cache::Cache;
@@ -89,15 +89,28 @@ impl<'a> Loader<'a> {
         let component =
             self.compile(&bytes).map_err(|error| Reason::Component(format!("{error:#}")))?;
         self.check_imports(&component)?;
-        if component.get_export_index(None, "call").is_none() {
-            return Err(Reason::MissingExport { world: WORLD });
-        }
         let mismatch = |error: wasmtime::Error| Reason::Mismatch {
             world: WORLD,
             mismatch: format!("{error:#}"),
         };
         let linked = self.linker.instantiate_pre(&component).map_err(mismatch)?;
+        self.check_export(&component)?;
         PluginPre::new(linked).map_err(mismatch)
+    }
+
+    /// Checks the one export, whose type the linker would compare at the first call only.
+    fn check_export(&self, component: &Component) -> Result<(), Reason> {
+        let ty = component.component_type();
+        let Some(export) = ty.get_export(self.engine, "call") else {
+            return Err(Reason::MissingExport { world: WORLD });
+        };
+        let ComponentItem::ComponentFunc(call) = export.ty else { return Err(wrong_call()) };
+        let results: Vec<Type> = call.results().collect();
+        let [Type::Result(result)] = results.as_slice() else { return Err(wrong_call()) };
+        let text = |ty: Type| matches!(ty, Type::String);
+        let takes = call.params().len() == 2 && call.params().all(|(_, ty)| text(ty));
+        let returns = result.ok().is_some_and(text) && result.err().is_some_and(text);
+        if takes && returns { Ok(()) } else { Err(wrong_call()) }
     }
 
     fn compile(&self, bytes: &[u8]) -> wasmtime::Result<Component> {
@@ -126,4 +139,10 @@ impl<'a> Loader<'a> {
         }
         Ok(())
     }
+}
+
+fn wrong_call() -> Reason {
+    let mismatch =
+        "call is not func(name: string, arguments: string) -> result<string, string>".to_owned();
+    Reason::Mismatch { world: WORLD, mismatch }
 }

@@ -80,9 +80,9 @@ fn an_error_names_line_and_key_and_what_is_accepted() {
     check("home/#", "home/#/x", 13, "has a # that is not the last level");
     check("clock = true", "http = true", 12, "unknown field `http`, expected `clock` or `mqtt`");
     check("wall_ms = 100", "wall_ms = 6000", 16, "accepted: 1 to 5000, the host's ceiling");
-    check("wall_ms = 100", "wall_ms = 0", 16, "0 is out of range");
+    check("wall_ms = 100", "wall_ms = 0", 16, "limits.wall_ms is 0; accepted: 1 to 5000");
     check("wall_ms = 100", "wall_ms = -1", 16, "plugin.toml cannot be read");
-    check("wall_ms = 100", "wall = 100", 16, "limits.wall no such limit; accepted: wall_ms,");
+    check("wall_ms = 100", "wall = 100", 16, "limits.wall is no limit; accepted: wall_ms,");
     check("wall_ms = 100", "wall_ms 100", 16, "plugin.toml cannot be read");
 }
 

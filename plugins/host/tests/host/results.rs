@@ -27,6 +27,8 @@ fn light() -> Workshop {
 async fn arguments_reach_the_guest_and_its_result_comes_back() {
     let arguments = json!({"room": "küche \u{1f4a1}"});
     check_done(&light().open().call("set_light", arguments.clone()).await, arguments);
+    let echo = Workshop::with("", ECHO).open();
+    check_done(&echo.call("run", json!({"percent": 40.0})).await, json!({"percent": 40}));
 }
 
 #[tokio::test]
