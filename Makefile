@@ -3,6 +3,8 @@
 
 export CARGO_TARGET_DIR ?= $(CURDIR)/target
 export GEMMAD_ONNXRUNTIME ?= $(CURDIR)/.setup/onnxruntime/libonnxruntime.so
+# The official library would otherwise begin to collect usage before the program can say no.
+export ORT_DISABLE_TELEMETRY := 1
 PREFIX  ?= /usr
 DESTDIR ?=
 
