@@ -33,7 +33,8 @@ def parts(text):
     """An advisory file: its TOML in a fence, then Markdown whose first heading is the title."""
     fenced, markdown = text.split("```toml\n", 1)[1].split("\n```", 1)
     title = next(line for line in markdown.splitlines() if line.startswith("# "))
-    return tomllib.loads(fenced), " ".join(title[2:].split())
+    title = " ".join(title[2:].split()).replace("crates.io", "the registry")
+    return tomllib.loads(fenced), title
 
 
 def line(text):

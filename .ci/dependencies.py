@@ -19,7 +19,7 @@ import tomllib
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 SNAPSHOT = ROOT / ".ci" / "advisories.tsv"
 MANIFESTS = ["Cargo.toml", "plugins/tools/Cargo.toml"]
-CRATES_IO = "registry+https://github.com/rust-lang/crates.io-index"
+REGISTRY = "registry+https://github.com/rust-lang/crates.io-index"
 SNAPSHOT_DAYS_MAX = 180
 
 
@@ -83,8 +83,8 @@ def check_packages(found, policy):
         licence = package["license"]
         if not licence or not licence_fits(licence, allowed):
             yield f"{name}: licence {licence or 'not given'} is not among those of deny.toml"
-        if package["source"] not in (None, CRATES_IO):
-            yield f"{name}: comes from {package['source']}, not from crates.io"
+        if package["source"] not in (None, REGISTRY):
+            yield f"{name}: comes from {package['source']}, not from the Rust crate registry"
         if package["name"] in banned:
             yield f"{name}: banned by deny.toml: {banned[package['name']]}"
 
