@@ -76,8 +76,10 @@ impl Session {
             .replace_existing_names(false)
             .method_timeout(PATIENCE)
             .build();
-        let connection =
-            tokio::time::timeout(PATIENCE, connect).await.context("no answer")?.map_err(|error| explain(&error))?;
+        let connection = tokio::time::timeout(PATIENCE, connect)
+            .await
+            .context("no answer")?
+            .map_err(|error| explain(&error))?;
         let departures =
             fdo::DBusProxy::new(&connection).await?.receive_name_owner_changed().await?;
         let main = SignalEmitter::new(&connection, PATH)?;
