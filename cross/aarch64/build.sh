@@ -25,7 +25,7 @@ needs() {
   aarch64-linux-gnu-objdump --dynamic-syms "$1" | grep -o 'GLIBC_[0-9.]*' | sort -uV | tail -n 1
 }
 
-say "compiling for $target: about 25 minutes of one core the first time"
+say "compiling for $target: the first time takes half an hour or more on two cores"
 compiler build --locked --release --target "$target" --package gemmad
 program=$CARGO_TARGET_DIR/$target/release/gemmad
 say "$program: $(wc -c <"$program") bytes, needs $(needs "$program") or newer"

@@ -46,9 +46,7 @@ address = "unix:path=$work/bus"
 folders = ["$setup/plugins"]
 TOML
 
-gemmad() {
-  qemu-aarch64-static "$program" --config "$work/config.toml" "$@"
-}
+gemmad=(qemu-aarch64-static "$program" --config "$work/config.toml")
 
 # until_true SECONDS COMMAND...: tries again until it succeeds.
 until_true() {
@@ -61,20 +59,23 @@ until_true() {
 }
 
 ready() {
-  gemmad status --json 2>/dev/null | grep -q '"state": *"ready"'
+  "${gemmad[@]}" status --json 2>/dev/null | grep -q '"state": *"ready"'
 }
 
 dbus-daemon --config-file="$work/bus.conf" --nofork &
 until_true 10 test -S "$work/bus" || fail "no message bus within 10 s"
 
 say "the ARM program looks over this machine"
-gemmad doctor
+"${gemmad[@]}" doctor
 
 say "the ARM program runs as the daemon"
-gemmad run >"$work/log" 2>&1 &
+"${gemmad[@]}" run >"$work/log" 2>&1 &
+daemon=$!
 until_true 120 ready || { cat "$work/log"; fail "the daemon is not ready after 120 s"; }
 question="What time is it?"
-answer=$(gemmad ask "$question") || { cat "$work/log"; fail "no answer"; }
+answer=$("${gemmad[@]}" ask "$question") || { cat "$work/log"; fail "no answer"; }
 printf '%s\n' "asked    $question" "answered $answer"
 [[ $answer =~ [0-9]?[0-9]:[0-9][0-9] ]] || fail "there is no time of day in the answer"
-say "the ARM program answers"
+kill "$daemon"
+wait "$daemon" || { cat "$work/log"; fail "the daemon did not stop cleanly"; }
+say "the ARM program answers, and stops when it is told to"
