@@ -269,18 +269,13 @@ pub struct Server {
 }
 
 /// Who we are to the broker.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Credentials {
     /// User name.
     pub user: String,
-    /// Password, read from the file that the configuration names.
-    pub password: String,
-}
-
-impl fmt::Debug for Credentials {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("Credentials").field("user", &self.user).finish_non_exhaustive()
-    }
+    /// File with the password, none if unset. Only who connects to the broker reads it, so that
+    /// everybody else may use the configuration.
+    pub password_file: Option<PathBuf>,
 }
 
 /// The plugins.

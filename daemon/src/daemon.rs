@@ -27,7 +27,7 @@ use crate::inference::Inference;
 use crate::status::{OFF, StatusBoard};
 use crate::systemd::{self, Progress};
 use crate::tasks::{TaskName, Tasks, on_thread};
-use crate::{listening, publish};
+use crate::{listening, process, publish};
 
 pub use crate::resources::peak_rss_bytes;
 
@@ -218,7 +218,7 @@ impl Daemon {
             left = drain => left,
             () = at_once => {
                 tracing::warn!("a second signal: stopping at once");
-                return ExitCode::from(EXIT_AT_ONCE);
+                process::leave(EXIT_AT_ONCE);
             }
         };
         if left.is_empty() {
@@ -227,7 +227,7 @@ impl Daemon {
         }
         let left: Vec<String> = left.iter().map(ToString::to_string).collect();
         tracing::error!(still_running = left.join(", "), "the stop deadline has passed");
-        ExitCode::from(EXIT_DEADLINE)
+        process::leave(EXIT_DEADLINE)
     }
 }
 

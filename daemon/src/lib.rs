@@ -29,6 +29,8 @@ pub mod cli; // the command line
 
 pub mod client; // the commands that talk to a running daemon, and doctor
 
+pub mod process; // what is done to the process itself
+
 pub mod resources; // what this process takes of the machine
 
 pub mod systemd; // readiness and watchdog

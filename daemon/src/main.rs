@@ -9,9 +9,11 @@ use gemmad::cli::{Arguments, Command};
 use gemmad::client;
 use gemmad::config::{Config, Log};
 use gemmad::daemon::Daemon;
+use gemmad::process;
 use tracing_subscriber::EnvFilter;
 
 fn main() -> ExitCode {
+    process::refuse_telemetry();
     let arguments = Arguments::parse();
     match run(arguments) {
         Ok(code) => code,

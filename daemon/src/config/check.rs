@@ -220,16 +220,8 @@ impl Checker<'_> {
             }
             return None;
         };
-        let named = self.path(raw.password_file.as_ref()).or_else(systemd_credential);
-        let password = named.map_or_else(String::new, |path| {
-            std::fs::read_to_string(&path).unwrap_or_else(|error| {
-                let found = format!("{}: {error}", path.display());
-                self.refuse("broker.password_file", found, "a readable file");
-                String::new()
-            })
-        });
-        let password = password.trim_end_matches(['\r', '\n']).to_owned();
-        Some(Credentials { user: user.clone(), password })
+        let password_file = self.path(raw.password_file.as_ref()).or_else(systemd_credential);
+        Some(Credentials { user: user.clone(), password_file })
     }
 
     /// A part of an MQTT topic: not empty, no wildcard, and no character of `refused` at its ends.

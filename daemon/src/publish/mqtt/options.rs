@@ -13,7 +13,7 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::{ClientConfig, RootCertStore};
 
 use super::topics::Topics;
-use crate::config::{Broker, Server};
+use crate::config::{Broker, Credentials, Server};
 
 /// Largest message that we take: a question with one picture of the largest size, in base64.
 const PACKET_BYTES_MAX: u32 = 24 << 20;
@@ -25,7 +25,7 @@ const UNACKNOWLEDGED_MAX: u16 = 256;
 /// Makes the options of one connection of the daemon.
 ///
 /// # Errors
-/// If certificates cannot be read.
+/// If the password or certificates cannot be read.
 pub(super) fn of_daemon(
     broker: &Broker,
     server: &Server,
@@ -42,11 +42,11 @@ pub(super) fn of_daemon(
     Ok(options)
 }
 
-/// Makes the options of any client with the daemon's credentials. Certificates are read here, so
-/// that a mended file is seen at the next attempt.
+/// Makes the options of any client with the daemon's credentials. Password and certificates are
+/// read here, so that a mended file is seen at the next attempt.
 ///
 /// # Errors
-/// If certificates cannot be read.
+/// If the password or certificates cannot be read.
 pub(super) fn of_client(
     client: String,
     broker: &Broker,
@@ -57,12 +57,20 @@ pub(super) fn of_client(
     let mut options = MqttOptions::new(client, host, server.port);
     options.set_clean_start(true).set_keep_alive(KEEP_ALIVE);
     if let Some(credentials) = &broker.credentials {
-        options.set_credentials(&credentials.user, &credentials.password);
+        options.set_credentials(&credentials.user, password(credentials)?);
     }
     if server.tls {
         options.set_transport(Transport::tls_with_config(tls(server)?));
     }
     Ok(options)
+}
+
+/// The password without the end of its line; empty where there is no file.
+fn password(credentials: &Credentials) -> anyhow::Result<String> {
+    let Some(file) = &credentials.password_file else { return Ok(String::new()) };
+    let password = std::fs::read_to_string(file)
+        .with_context(|| format!("[broker] password_file {} cannot be read", file.display()))?;
+    Ok(password.trim_end_matches(['\r', '\n']).to_owned())
 }
 
 /// TLS with the configured certificates, else the system's.
@@ -90,4 +98,23 @@ fn tls(server: &Server) -> anyhow::Result<TlsConfiguration> {
         .with_root_certificates(roots)
         .with_no_client_auth();
     Ok(TlsConfiguration::Rustls(Arc::new(config)))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn a_password_is_read_without_the_end_of_its_line() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("password");
+        let credentials =
+            Credentials { user: "house".to_owned(), password_file: Some(file.clone()) };
+        let missing = format!("{:#}", password(&credentials).unwrap_err());
+        assert!(missing.starts_with("[broker] password_file "), "{missing}");
+        std::fs::write(file, "secret \r\n").unwrap();
+        assert_eq!(password(&credentials).unwrap(), "secret ");
+    }
 }
