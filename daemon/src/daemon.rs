@@ -236,12 +236,7 @@ async fn open_plugins(
     config: &config::Plugins,
     publications: mpsc::Sender<Publication>,
 ) -> anyhow::Result<Host> {
-    let wall_ms = u64::try_from(config.call_max.as_millis()).unwrap_or(u64::MAX);
-    let options = gemma_plugins::Options {
-        folders: config.folders.clone(),
-        cache: config.cache_folder.clone(),
-        limits: Limits { wall_ms, ..Limits::default() },
-    };
+    let options = plugin_options(config);
     let open = move || Host::open(&options, publications);
     on_thread(TaskName::Plugins, open).await?.context("no plugin can run")
 }
