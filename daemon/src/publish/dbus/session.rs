@@ -68,6 +68,9 @@ impl Session {
     ) -> anyhow::Result<Self> {
         let (claim_sender, claims) = mpsc::channel(REQUESTS_MAX);
         let desk = Desk::new(commands.clone(), board.subscribe(), claim_sender);
+        // Before anybody can look a property up: what changes after that is told.
+        let mut status = board.subscribe();
+        let shown = properties(&status.borrow_and_update());
         let connect = super::builder(config)?
             .serve_at(PATH, Service { desk: desk.clone() })
             .serve_at("/org/gemmad", fdo::ObjectManager)
@@ -83,8 +86,6 @@ impl Session {
         let departures =
             fdo::DBusProxy::new(&connection).await?.receive_name_owner_changed().await?;
         let main = SignalEmitter::new(&connection, PATH)?;
-        let mut status = board.subscribe();
-        let shown = properties(&status.borrow_and_update());
         let turns = Turns::new(Origin::Bus);
         Ok(Self { connection, main, desk, claims, events, status, departures, turns, shown })
     }
