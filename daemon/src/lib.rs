@@ -1,6 +1,8 @@
 //! The daemon: all input and output, everything asynchronous. The modules stand in the order in
 //! which a spoken sentence passes through them.
 
+pub mod program; // arguments, log, run, exit code
+
 pub mod config; // what can be set
 
 pub mod daemon; // opens everything, runs it, stops it under a deadline

@@ -1,59 +1,7 @@
-//! The executable: arguments, configuration, log, run, exit code.
+//! The executable.
 
-use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
-use anyhow::Context as _;
-use clap::Parser as _;
-use gemmad::cli::{Arguments, Command};
-use gemmad::client;
-use gemmad::config::{Config, Log};
-use gemmad::daemon::Daemon;
-use gemmad::process;
-use tracing_subscriber::EnvFilter;
-
 fn main() -> ExitCode {
-    process::refuse_telemetry();
-    let arguments = Arguments::parse();
-    match run(arguments) {
-        Ok(code) => code,
-        Err(error) => {
-            eprintln!("gemmad: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
-}
-
-fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
-    let mut config = Config::load(arguments.config.as_deref())?;
-    arguments.apply(&mut config);
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .context("the async runtime does not start")?;
-    let code = match &arguments.command {
-        Command::Run => {
-            start_log(&config.log)?;
-            runtime.block_on(async { Daemon::build(config)?.run().await })
-        }
-        Command::Ask(_) | Command::Status(_) | Command::Doctor(_) | Command::Plugin(_) => {
-            runtime.block_on(client::run(arguments, config))
-        }
-    };
-    // What hangs beyond the stop deadline ends with the process.
-    runtime.shutdown_background();
-    code
-}
-
-/// Sends the log to standard error, where systemd takes it.
-fn start_log(log: &Log) -> anyhow::Result<()> {
-    let filter = EnvFilter::try_new(&log.filter)
-        .with_context(|| format!("[log] filter: \"{}\" is not a filter", log.filter))?;
-    let colours = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(colours);
-    let started = if log.json { builder.json().try_init() } else { builder.try_init() };
-    started.map_err(|error| anyhow::anyhow!("the log does not start: {error}"))
+    gemmad::program::main()
 }
