@@ -4,7 +4,7 @@
 mod segmenter;
 
 use earshot::Detector;
-use gemma_types::{AudioChunk, Utterance};
+use gemma_types::{AudioChunk, SAMPLE_RATE_HZ, Utterance};
 use tokio::sync::{mpsc, watch};
 
 use crate::config;
@@ -35,8 +35,8 @@ pub async fn run(
             continue;
         }
         for utterance in listener.hear(&chunk) {
-            let seconds = utterance.samples.len() as f32 / 16_000.0;
-            tracing::info!(seconds, "utterance heard");
+            let duration_ms = utterance.samples.len() * 1_000 / SAMPLE_RATE_HZ as usize;
+            tracing::info!(duration_ms, "utterance heard");
             if utterances.send(utterance).await.is_err() {
                 return Ok(());
             }

@@ -118,8 +118,11 @@ fn line(status: &Status) -> String {
         line.push_str(": ");
         line.push_str(&detail.replace('\n', " "));
     }
-    let broken = |part: &PartStatus| !part.working && !part.detail.starts_with(OFF);
-    let parts = status.parts.iter().filter(|(_, part)| broken(part));
+    // A part that is the very reason of the state has been told already.
+    let is_told = |part: &PartStatus| status.detail.as_ref() == Some(&part.detail);
+    let is_missing =
+        |part: &PartStatus| !part.working && !part.detail.starts_with(OFF) && !is_told(part);
+    let parts = status.parts.iter().filter(|(_, part)| is_missing(part));
     let missing: Vec<&str> = parts.map(|(name, _)| name.name()).collect();
     if !missing.is_empty() {
         line.push_str(" (missing: ");
@@ -147,6 +150,8 @@ mod tests {
         assert_eq!(line(&status), "ready (missing: camera, broker)");
         status.state = State::Degraded;
         status.detail = Some("no\nmodel".to_owned());
+        let model = PartStatus { working: false, detail: "no\nmodel".to_owned() };
+        status.parts.insert(PartName::Model, model);
         assert_eq!(line(&status), "degraded: no model (missing: camera, broker)");
     }
 

@@ -1,6 +1,7 @@
 //! Everything the daemon needs, checked one by one without a running daemon: one line each, what
 //! was found or what is missing and how to mend it.
 
+use std::collections::HashMap;
 use std::io::Write as _;
 use std::time::Duration;
 
@@ -9,14 +10,14 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use zbus::fdo;
-use zbus::names::BusName;
+use zbus::names::{BusName, InterfaceName};
 
 use super::{FAILED, harmless};
 use crate::capture::{self, Clock, Open, Wanted};
 use crate::cli::Output;
 use crate::config::{Bus, Config};
 use crate::inference::{describe, model_options};
-use crate::publish::dbus::{self, NAME};
+use crate::publish::dbus::{self, NAME, PATH};
 use crate::publish::mqtt;
 
 /// Longest time that one check may take, opening the model aside.
@@ -33,6 +34,9 @@ enum Found {
     Off(&'static str),
 }
 
+/// The parts of a running daemon, by name: whether each works, and what it is.
+type Parts = HashMap<String, (bool, String)>;
+
 /// One check: what was looked at, and what was found.
 type Check = (&'static str, Found);
 
@@ -40,9 +44,10 @@ type Check = (&'static str, Found);
 pub(super) async fn run(output: Output, config: &Config) -> anyhow::Result<u8> {
     let mut checks = vec![("config", configuration(config))];
     checks.extend(model(config).await);
-    checks.push(("microphone", microphone(config).await));
-    checks.push(("camera", camera(config).await));
-    checks.push(("bus", bus(&config.bus).await));
+    let (bus, held) = bus(&config.bus).await;
+    checks.push(("microphone", microphone(config, &held).await));
+    checks.push(("camera", camera(config, &held).await));
+    checks.push(("bus", bus));
     checks.push(("broker", broker(config).await));
     checks.push(("plugins", plugins(config).await));
     let mut out = std::io::stdout();
@@ -86,17 +91,25 @@ async fn model(config: &Config) -> [Check; 2] {
     [("library", library), ("model", model)]
 }
 
-async fn microphone(config: &Config) -> Found {
+async fn microphone(config: &Config, held: &Parts) -> Found {
     match capture::microphone(&config.microphone, Clock::start()) {
-        Some(open) => first(open).await,
+        Some(open) => device("microphone", open, held).await,
         None => Found::Off("the configuration names none ([microphone] source)"),
     }
 }
 
-async fn camera(config: &Config) -> Found {
+async fn camera(config: &Config, held: &Parts) -> Found {
     match capture::camera(&config.camera, Clock::start()) {
-        Some(open) => first(open).await,
+        Some(open) => device("camera", open, held).await,
         None => Found::Off("the configuration names none ([camera] source)"),
+    }
+}
+
+/// Tries a device, unless a running daemon has it: a device serves one program at a time.
+async fn device<T: 'static>(part: &str, open: Open<T>, held: &Parts) -> Found {
+    match held.get(part) {
+        Some((true, detail)) => Found::Ok(format!("{detail}; the running daemon has it")),
+        Some((false, _)) | None => first(open).await,
     }
 }
 
@@ -120,9 +133,10 @@ async fn first<T: 'static>(mut open: Open<T>) -> Found {
     }
 }
 
-async fn bus(config: &Bus) -> Found {
+/// The bus, and the parts of the daemon that runs there.
+async fn bus(config: &Bus) -> (Found, Parts) {
     if *config == Bus::None {
-        return Found::Off("the configuration names none ([bus] address)");
+        return (Found::Off("the configuration names none ([bus] address)"), Parts::new());
     }
     let place = dbus::describe(config);
     let look = async {
@@ -130,13 +144,18 @@ async fn bus(config: &Bus) -> Found {
         // The text of a connection error already holds its source.
         let connection = connect.map_err(|error| anyhow::Error::msg(error.to_string()))?;
         let bus = fdo::DBusProxy::new(&connection).await?;
-        anyhow::Ok(bus.name_has_owner(BusName::try_from(NAME)?).await?)
+        if !bus.name_has_owner(BusName::try_from(NAME)?).await? {
+            return anyhow::Ok(None);
+        }
+        let properties = fdo::PropertiesProxy::new(&connection, NAME, PATH).await?;
+        let parts = properties.get(InterfaceName::from_static_str(NAME)?, "Parts").await?;
+        Ok(Some(Parts::try_from(parts)?))
     };
     match tokio::time::timeout(PATIENCE, look).await {
-        Ok(Ok(true)) => Found::Ok(format!("{place}; a daemon runs there")),
-        Ok(Ok(false)) => Found::Ok(format!("{place}; no daemon runs there")),
-        Ok(Err(error)) => Found::Missing(format!("{place}: {error:#}")),
-        Err(_) => Found::Missing(format!("{place}: no answer")),
+        Ok(Ok(Some(parts))) => (Found::Ok(format!("{place}; a daemon runs there")), parts),
+        Ok(Ok(None)) => (Found::Ok(format!("{place}; no daemon runs there")), Parts::new()),
+        Ok(Err(error)) => (Found::Missing(format!("{place}: {error:#}")), Parts::new()),
+        Err(_) => (Found::Missing(format!("{place}: no answer")), Parts::new()),
     }
 }
 

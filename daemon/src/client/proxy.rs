@@ -26,10 +26,17 @@ pub(super) trait Request {
     fn cancel(&self) -> zbus::Result<()>;
 }
 
+/// What the bus answers in the daemon's place when its policy keeps the caller out.
+const ACCESS_DENIED: &str = "org.freedesktop.DBus.Error.AccessDenied";
+
 /// The text of an error that the daemon answered with, without the error's name.
 pub(super) fn explain(error: zbus::Error) -> anyhow::Error {
-    if let zbus::Error::MethodError(_, Some(text), _) = error {
-        return anyhow::Error::msg(text);
+    match error {
+        zbus::Error::MethodError(name, _, _) if name.as_str() == ACCESS_DENIED => anyhow::anyhow!(
+            "the message bus does not let you talk with the daemon: that is for members of the \
+             group gemmad; join it with `sudo adduser \"$USER\" gemmad`, then log in again"
+        ),
+        zbus::Error::MethodError(_, Some(text), _) => anyhow::Error::msg(text),
+        other => other.into(),
     }
-    error.into()
 }
