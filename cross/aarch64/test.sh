@@ -20,20 +20,6 @@ clean_up() {
   rm -rf "$work"
 }
 
-cat >"$work/bus.conf" <<XML
-<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-BUS Bus Configuration 1.0//EN"
- "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
-<busconfig>
-  <type>session</type>
-  <listen>unix:path=$work/bus</listen>
-  <auth>EXTERNAL</auth>
-  <policy context="default">
-    <allow send_destination="*" eavesdrop="true"/>
-    <allow eavesdrop="true"/>
-    <allow own="*"/>
-  </policy>
-</busconfig>
-XML
 cat >"$work/config.toml" <<TOML
 [model]
 folder = "$root/runtime/demo-model"
@@ -62,7 +48,7 @@ ready() {
   "${gemmad[@]}" status --json 2>/dev/null | grep -q '"state": *"ready"'
 }
 
-dbus-daemon --config-file="$work/bus.conf" --nofork &
+dbus-daemon --config-file="$root/tests/fixtures/bus.conf" --address="unix:path=$work/bus" --nofork &
 until_true 10 test -S "$work/bus" || fail "no message bus within 10 s"
 
 say "the ARM program looks over this machine"

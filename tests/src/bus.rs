@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 
 use crate::process::{Line, Process};
+use crate::workspace;
 
 /// A message bus: a private one on which everybody may own names, or one that is there already.
 #[derive(Debug)]
@@ -17,7 +18,6 @@ pub struct Bus {
 #[derive(Debug)]
 struct Private {
     socket: PathBuf,
-    config: PathBuf,
     process: Option<Process>,
 }
 
@@ -28,10 +28,8 @@ impl Bus {
     /// When dbus-daemon cannot be started.
     pub async fn start(folder: &Path) -> anyhow::Result<Self> {
         let socket = folder.join("bus");
-        let config = folder.join("bus.conf");
-        std::fs::write(&config, bus_config(&socket))?;
         let address = format!("unix:path={}", socket.display());
-        let mut bus = Self { address, private: Some(Private { socket, config, process: None }) };
+        let mut bus = Self { address, private: Some(Private { socket, process: None }) };
         bus.come_back().await?;
         Ok(bus)
     }
@@ -62,8 +60,10 @@ impl Bus {
     /// When dbus-daemon cannot be started.
     pub async fn come_back(&mut self) -> anyhow::Result<()> {
         let Some(private) = &mut self.private else { return Ok(()) };
-        let config = format!("--config-file={}", private.config.display());
-        let arguments = [config.as_str(), "--nofork", "--nopidfile", "--print-address=1"];
+        let config = format!("--config-file={}", workspace::bus_config()?.display());
+        let address = format!("--address={}", self.address);
+        let arguments =
+            [config.as_str(), address.as_str(), "--nofork", "--nopidfile", "--print-address=1"];
         let process = Process::start("dbus-daemon", &arguments, &[])
             .context("this needs dbus-daemon (Debian: apt install dbus)")?;
         let printed = |line: &Line| line.text.starts_with("unix:").then_some(());
@@ -71,23 +71,4 @@ impl Bus {
         private.process = Some(process);
         Ok(())
     }
-}
-
-fn bus_config(socket: &Path) -> String {
-    format!(
-        r#"<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN"
- "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
-<busconfig>
-  <type>session</type>
-  <listen>unix:path={}</listen>
-  <auth>EXTERNAL</auth>
-  <policy context="default">
-    <allow send_destination="*" eavesdrop="true"/>
-    <allow eavesdrop="true"/>
-    <allow own="*"/>
-  </policy>
-</busconfig>
-"#,
-        socket.display()
-    )
 }

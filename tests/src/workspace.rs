@@ -62,6 +62,14 @@ pub fn fixture(name: &str) -> anyhow::Result<PathBuf> {
     existing(root().join("tests/fixtures/demo").join(name), "the fixture")
 }
 
+/// The configuration of a private message bus.
+///
+/// # Errors
+/// When it is not there.
+pub fn bus_config() -> anyhow::Result<PathBuf> {
+    existing(root().join("tests/fixtures/bus.conf"), "the configuration of the bus")
+}
+
 /// The demo's pictures, in the order of their names.
 ///
 /// # Errors
