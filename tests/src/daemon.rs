@@ -26,9 +26,10 @@ impl Daemon {
     /// When its binary is missing.
     pub fn start(config: &Path) -> anyhow::Result<Self> {
         let program = workspace::daemon()?.display().to_string();
+        let home = home(config);
         let config = config.display().to_string();
         let started = Instant::now();
-        let process = Process::start(&program, &["run", "--config", &config], &PLAIN)?;
+        let process = Process::start(&program, &["run", "--config", &config], &environment(&home))?;
         Ok(Self { process, started, shows_log: true })
     }
 
@@ -75,8 +76,16 @@ impl Drop for Daemon {
     }
 }
 
-/// The environment of the daemon and its subcommands: no colours, and a panic with its place.
-const PLAIN: [(&str, &str); 2] = [("NO_COLOR", "1"), ("RUST_BACKTRACE", "1")];
+/// The environment of the daemon and its subcommands: a home of their own, no colours, and a panic
+/// with its place.
+fn environment(home: &str) -> [(&'static str, &str); 3] {
+    [("HOME", home), ("NO_COLOR", "1"), ("RUST_BACKTRACE", "1")]
+}
+
+/// The home of who starts the daemon and its subcommands; it is not there until somebody writes.
+fn home(config: &Path) -> String {
+    config.with_file_name("home").display().to_string()
+}
 
 /// What a subcommand said and how it ended.
 #[derive(Clone, Debug)]
@@ -97,7 +106,7 @@ pub async fn command(config: &Path, arguments: &[&str]) -> anyhow::Result<Said> 
     let program = workspace::daemon()?.display().to_string();
     let config = PathBuf::from(config).display().to_string();
     let all: Vec<&str> = arguments.iter().copied().chain(["--config", &config]).collect();
-    let process = Process::start(&program, &all, &PLAIN)?;
+    let process = Process::start(&program, &all, &environment(&home(&PathBuf::from(&config))))?;
     let status = process.ended(PATIENCE).await?;
     let said = Said {
         out: process.text(Stream::Out),

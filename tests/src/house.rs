@@ -170,6 +170,12 @@ impl House {
         self.folder.path()
     }
 
+    /// The home of who starts the daemon; it is not there until somebody writes into it.
+    #[must_use]
+    pub fn home(&self) -> PathBuf {
+        self.folder.path().join("home")
+    }
+
     /// Writes the present settings to the configuration file and returns its path.
     ///
     /// # Errors

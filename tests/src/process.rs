@@ -38,6 +38,15 @@ impl fmt::Display for Line {
     }
 }
 
+/// Variables of the person who runs the stories that would change what the daemon does.
+const REMOVED: [&str; 5] = [
+    "GEMMAD_CONFIG",
+    "NOTIFY_SOCKET",
+    "ORT_DISABLE_TELEMETRY",
+    "XDG_CACHE_HOME",
+    "XDG_CONFIG_HOME",
+];
+
 /// A running or finished child process.
 #[derive(Debug)]
 pub struct Process {
@@ -62,7 +71,9 @@ impl Process {
         use std::os::unix::process::CommandExt as _;
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "KILL", "--", program]).args(arguments);
-        command.env_remove("GEMMAD_CONFIG").env_remove("NOTIFY_SOCKET");
+        for variable in REMOVED {
+            command.env_remove(variable);
+        }
         command.envs(variables.iter().copied()).process_group(0);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let child = command.spawn().with_context(|| format!("cannot start {program}"))?;

@@ -73,6 +73,31 @@ async fn doctor_finds_nothing_in_a_healthy_house() -> anyhow::Result<()> {
 }
 
 #[tokio::test]
+async fn doctor_leaves_devices_to_the_running_daemon() -> anyhow::Result<()> {
+    let mut house = House::build("ort").await?;
+    let pictures = house.pictures()?.display().to_string();
+    house.settings.set("camera.source", format!("replay:{pictures}"));
+    house.start().await?;
+    house.part("camera", true).await?;
+    let said = house.command(&["doctor"]).await?;
+    assert_eq!(said.code, 0, "{}", said.out);
+    let camera = said.out.lines().find(|line| line.starts_with("camera")).unwrap_or_default();
+    assert!(camera.contains(&pictures), "{camera}");
+    assert!(camera.ends_with("the running daemon has it"), "{camera}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn nothing_is_written_into_the_home_of_who_starts_it() -> anyhow::Result<()> {
+    let mut house = House::open("ort").await?;
+    house.answer_to("hello").await?;
+    house.stop().await?;
+    assert_eq!(house.command(&["doctor"]).await?.code, 0);
+    assert!(!house.home().exists(), "there are files in {}", house.home().display());
+    Ok(())
+}
+
+#[tokio::test]
 async fn doctor_says_how_to_mend_what_is_missing() -> anyhow::Result<()> {
     let mut house = House::build("ort").await?;
     house.settings.set("model.library", "/nonexistent/libonnxruntime.so");

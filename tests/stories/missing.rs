@@ -51,6 +51,19 @@ async fn without_a_broker_it_starts_and_says_so() -> anyhow::Result<()> {
 }
 
 #[tokio::test]
+async fn without_the_password_for_the_broker_it_starts_and_says_so() -> anyhow::Result<()> {
+    let mut house = House::build("ort").await?;
+    house.settings.set("broker.user", "house");
+    house.settings.set("broker.password_file", "/nonexistent/password");
+    house.start().await?;
+    says(&house, "broker", "/nonexistent/password").await?;
+    // A client has no business with the password either.
+    let said = house.command(&["ask", "hello"]).await?;
+    assert_eq!((said.code, said.out.trim()), (0, "Hello, how can I help?"), "{}", said.error);
+    Ok(())
+}
+
+#[tokio::test]
 async fn without_a_bus_it_starts_and_answers_over_mqtt() -> anyhow::Result<()> {
     let mut house = House::build("ort").await?;
     house.settings.set("bus.address", "unix:path=/nonexistent/bus");
