@@ -139,10 +139,16 @@ def write_media(out: Path) -> None:
     draw_room(False).save(out / "room_light_off.png", optimize=True)
     draw_room(True).save(out / "room_light_on.png", optimize=True)
     draw_door(True).save(out / "front_door_parcel.png", optimize=True)
-    write_wav(out / "what_time.wav", speak("what time is it", speed=140))
     silence = lambda seconds: np.zeros(int(seconds * RATE_HZ), np.float32)
-    write_wav(out / "kitchen_light.wav",
-              np.concatenate([silence(0.5), speak("turn on the light in the kitchen", speed=140), silence(1.2)]))
+    write_clip(out / "what_time.wav", speak("what time is it", speed=140), "What time is it?")
+    spoken = [silence(0.5), speak("turn on the light in the kitchen", speed=140), silence(1.2)]
+    write_clip(out / "kitchen_light.wav", np.concatenate(spoken), "Turn on the light in the kitchen")
+
+
+def write_clip(path: Path, samples: np.ndarray, caption: str) -> None:
+    """A clip, and beside it what is said in it."""
+    write_wav(path, samples)
+    path.with_suffix(".txt").write_text(caption + "\n")
 
 
 def main() -> None:
