@@ -40,7 +40,7 @@ until_true() {
   shift
   until "$@"; do
     [ "$SECONDS" -lt "$deadline" ] || return 1
-    sleep 0.2
+    sleep 1
   done
 }
 
@@ -57,7 +57,7 @@ say "the ARM program looks over this machine"
 say "the ARM program runs as the daemon"
 "${gemmad[@]}" run >"$work/log" 2>&1 &
 daemon=$!
-until_true 120 ready || { cat "$work/log"; fail "the daemon is not ready after 120 s"; }
+until_true 300 ready || { cat "$work/log"; fail "the daemon is not ready after 300 s"; }
 question="What time is it?"
 answer=$("${gemmad[@]}" ask "$question") || { cat "$work/log"; fail "no answer"; }
 printf '%s\n' "asked    $question" "answered $answer"
