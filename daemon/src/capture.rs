@@ -2,7 +2,6 @@
 //! here owns what they share: opening again after a loss, closing on mute, and saying so once.
 
 pub mod alsa; // a microphone of the machine
-pub mod convert; // any sound to mono, 16 kHz
 pub mod pixels; // any picture format of a camera to RGB
 pub mod replay; // files instead of devices
 pub mod v4l2; // a camera of the machine

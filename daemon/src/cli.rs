@@ -57,7 +57,7 @@ pub struct Ask {
     /// A picture file to go with it (JPEG, PNG, WebP, BMP); up to 8 times
     #[arg(long, value_name = "FILE")]
     pub image: Vec<PathBuf>,
-    /// A WAV file to go with it, at most 30 seconds; up to 4 times
+    /// A WAV, FLAC, MP3 or Ogg file to go with it, at most 30 seconds; up to 4 times
     #[arg(long, value_name = "FILE")]
     pub audio: Vec<PathBuf>,
     /// Conversation to go on with

@@ -177,10 +177,10 @@ pub enum Microphone {
         /// The name.
         device: String,
     },
-    /// WAV files, played once in the order of their names, at the speed of sound. A text file of
+    /// Sound files, played once in the order of their names, at the speed of sound. A text file of
     /// the same name with the ending `.txt` is the caption.
     Replay {
-        /// A WAV file or a folder of them.
+        /// A sound file or a folder of them.
         path: PathBuf,
     },
 }

@@ -1,6 +1,7 @@
 //! How many tokens things take, about: enough to keep a conversation within the context. Where the
 //! guess is too low the model says so, and the oldest exchange leaves then.
 
+use gemma_runtime::video::FRAME_BUDGET;
 use gemma_types::{Message, Outcome, Part, SAMPLE_RATE_HZ, ToolSpec};
 
 use crate::config;
@@ -54,6 +55,7 @@ fn tokens_of_part(part: &Part) -> usize {
     match part {
         Part::Text(text) => tokens_of_text(text.len()),
         Part::Image(_) => IMAGE_TOKENS,
+        Part::Video(clip) => clip.frames.len() * (FRAME_BUDGET + FRAME_TOKENS),
         Part::Audio(utterance) => {
             let seconds = utterance.samples.len().div_ceil(SAMPLE_RATE_HZ as usize);
             FRAME_TOKENS + seconds * AUDIO_TOKENS_PER_SECOND

@@ -264,7 +264,8 @@ impl Desk {
     fn introduce(&self, turn: &Turn) -> Vec<Event> {
         let (id, origin, session) = (turn.id, turn.origin, turn.session.clone());
         let about = turn.message.parts.iter().filter_map(|part| match part {
-            Part::Text(_) => None,
+            // No film comes to the daemon.
+            Part::Text(_) | Part::Video(_) => None,
             Part::Audio(utterance) => Some(Event::Heard {
                 turn: id,
                 seconds: utterance.samples.len() as f32 / SAMPLE_RATE_HZ as f32,

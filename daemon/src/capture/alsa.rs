@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 use ::alsa::pcm::{Access, Format, HwParams, PCM};
 use ::alsa::{Direction, ValueOr};
 use anyhow::{Context as _, bail};
+use gemma_media::{CHUNK_SAMPLES, Converter};
 use gemma_types::AudioChunk;
 
-use super::convert::{CHUNK_SAMPLES, Converter};
 use super::{Clock, Opened, PATIENCE, SILENCE_MAX, Wanted};
 
 /// Rates to ask for, best first: no resampling, then the usual ones.
@@ -174,7 +174,7 @@ impl Microphone {
             Ok(frames) => {
                 self.heard_at = Instant::now();
                 let bytes = &self.buffer[..(frames * self.frame_bytes).min(self.buffer.len())];
-                self.converter.push(&self.format.decode(bytes))
+                Ok(self.converter.push(&self.format.decode(bytes))?)
             }
             Err(error) => self.recover(error),
         }

@@ -1,6 +1,10 @@
 //! The picture formats that cameras send, to RGB.
 
+use std::time::Duration;
+
 use anyhow::ensure;
+use gemma_media::rgb_of_yuv;
+use gemma_types::Frame;
 
 /// A format that we read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,13 +46,14 @@ impl Pixels {
     }
 
     /// Decodes a picture of `size` (width, height) whose rows are `stride` bytes apart into RGB,
-    /// `[height, width, 3] u8`. The size of a compressed picture is its own.
+    /// `[height, width, 3] u8`. The size of a compressed picture is its own; when it was captured is
+    /// for the caller to say.
     ///
     /// # Errors
     /// If the picture is cut off or malformed.
-    pub fn decode(self, bytes: &[u8], size: (u32, u32), stride: usize) -> anyhow::Result<Rgb> {
+    pub fn decode(self, bytes: &[u8], size: (u32, u32), stride: usize) -> anyhow::Result<Frame> {
         if self == Self::Mjpeg {
-            return decode_file(bytes);
+            return Ok(gemma_media::picture(bytes)?);
         }
         let (width, height) = (size.0 as usize, size.1 as usize);
         let stride = stride.max(self.row_bytes(width));
@@ -75,36 +80,9 @@ impl Pixels {
                 }
             }
         }
-        Ok(Rgb { width: size.0, height: size.1, pixels })
+        let (width, height) = size;
+        Ok(Frame { width, height, rgb: pixels.into(), captured_at: Duration::ZERO })
     }
-}
-
-/// A decoded picture.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Rgb {
-    /// Width in pixels.
-    pub width: u32,
-    /// Height in pixels.
-    pub height: u32,
-    /// `[height, width, 3] u8`.
-    pub pixels: Vec<u8>,
-}
-
-/// Decodes the bytes of a picture file: JPEG, PNG, WebP or BMP.
-///
-/// # Errors
-/// If the bytes are no such picture, or one that is too large to be taken.
-pub fn decode_file(bytes: &[u8]) -> anyhow::Result<Rgb> {
-    let picture = gemma_runtime::decode_image(bytes)?;
-    Ok(Rgb { width: picture.width, height: picture.height, pixels: picture.rgb.to_vec() })
-}
-
-/// One pixel by the rules of ITU-R BT.601, limited range, in 1/256.
-fn rgb_of_yuv(y: u8, u: u8, v: u8) -> [u8; 3] {
-    let y = 298 * (i32::from(y) - 16);
-    let (u, v) = (i32::from(u) - 128, i32::from(v) - 128);
-    let level = |value: i32| ((value + 128) >> 8).clamp(0, 255) as u8;
-    [level(y + 409 * v), level(y - 100 * u - 208 * v), level(y + 516 * u)]
 }
 
 #[cfg(test)]
@@ -126,7 +104,7 @@ mod tests {
         let check = |format: Pixels, size, stride, bytes: &[u8], expected: &[[u8; 3]]| {
             let picture = format.decode(bytes, size, stride).unwrap();
             assert_eq!((picture.width, picture.height), size, "{format:?}");
-            assert!(near(&picture.pixels, expected.as_flattened()), "{format:?}: {picture:?}");
+            assert!(near(&picture.rgb, expected.as_flattened()), "{format:?}: {picture:?}");
         };
         check(Pixels::Rgb24, (1, 2), 4, &[255, 0, 0, 9, 128, 128, 128], &[RED, GREY]);
         check(Pixels::Yuyv, (2, 1), 4, &[81, 90, 81, 240], &[RED, RED]);

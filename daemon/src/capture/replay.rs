@@ -1,44 +1,42 @@
-//! Files instead of devices: WAV files at the speed of sound, pictures at their interval. What
+//! Files instead of devices: sound files at the speed of sound, pictures at their interval. What
 //! comes out is the same as from a device, so everything behind it is the real thing.
 
 use std::fs::File;
-use std::io::BufReader;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use gemma_media::CHUNK_SAMPLES;
 use gemma_types::{AudioChunk, Frame};
-use hound::{SampleFormat, WavReader};
 
-use super::convert::{CHUNK_SAMPLES, Converter};
-use super::{Clock, Opened, Wanted, pixels};
+use super::{Clock, Opened, Wanted};
 
 /// Duration of a chunk.
 const CHUNK: Duration = Duration::from_millis(20);
 /// Silence before each file, in chunks: longer than the pause that ends an utterance by default.
 const GAP_CHUNKS: usize = 50;
-/// Interleaved samples read from a file at a time.
-const BLOCK_SAMPLES: usize = 4_096;
+/// How the names of sound files end.
+const SOUND_ENDINGS: [&str; 5] = ["wav", "flac", "mp3", "ogg", "oga"];
 
 /// How many files have been started, also by sources that were closed since: a muted microphone
 /// goes on with the next file.
 #[derive(Clone, Debug, Default)]
 pub struct FilesStarted(Arc<AtomicUsize>);
 
-/// Opens a WAV file, or all of a folder in the order of their names. They are played once; then
-/// there is silence.
+/// Opens a WAV, FLAC, MP3 or Ogg Vorbis file, or all of a folder in the order of their names. They are
+/// played once; then there is silence.
 ///
 /// # Errors
-/// If there is no WAV file at `path`.
+/// If there is no such file at `path`.
 pub fn open_sound(
     path: &Path,
     started: FilesStarted,
     clock: Clock,
     wanted: Wanted,
 ) -> anyhow::Result<Opened<AudioChunk>> {
-    let files = files(path, &["wav"])?;
+    let files = files(path, &SOUND_ENDINGS)?;
     let detail = format!("replay:{}, {} files", path.display(), files.len());
     let items = Sound {
         files,
@@ -108,65 +106,25 @@ fn silence() -> Vec<i16> {
     vec![0; CHUNK_SAMPLES]
 }
 
-/// A WAV file that is being played.
+/// A sound file that is being played.
 struct Playing {
     file: PathBuf,
-    samples: Box<dyn Iterator<Item = hound::Result<f32>> + Send>,
-    channels: usize,
-    converter: Converter,
-    finished: bool,
+    sound: gemma_media::Sound,
     caption: Option<Arc<str>>,
 }
 
 impl Playing {
-    fn open(file: &Path) -> anyhow::Result<Self> {
-        let reader = WavReader::open(file)
-            .with_context(|| format!("{} is not a WAV file that we read", file.display()))?;
-        let spec = reader.spec();
-        let converter = Converter::new(spec.sample_rate, u32::from(spec.channels))
-            .with_context(|| format!("{} cannot be played", file.display()))?;
-        let channels = usize::from(spec.channels);
-        let (samples, finished) = (samples_of(reader), false);
-        let caption = caption_of(file);
-        Ok(Self { file: file.to_path_buf(), samples, channels, converter, finished, caption })
+    fn open(path: &Path) -> anyhow::Result<Self> {
+        let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
+        let sound = gemma_media::Sound::open(file)
+            .with_context(|| format!("{} is not a sound file that we read", path.display()))?;
+        Ok(Self { file: path.to_path_buf(), sound, caption: caption_of(path) })
     }
 
     /// The next 20 ms; none at the end of the file.
     fn chunk(&mut self) -> anyhow::Result<Option<Vec<i16>>> {
-        loop {
-            if let Some(samples) = self.converter.chunk() {
-                return Ok(Some(samples));
-            }
-            if self.finished {
-                return Ok(None);
-            }
-            let whole_frames = BLOCK_SAMPLES - BLOCK_SAMPLES % self.channels;
-            let block: Vec<f32> = self
-                .samples
-                .by_ref()
-                .take(whole_frames)
-                .collect::<hound::Result<_>>()
-                .with_context(|| format!("{} cannot be read on", self.file.display()))?;
-            self.converter.push(&block)?;
-            if block.len() < whole_frames {
-                self.finished = true;
-                self.converter.finish()?;
-            }
-        }
-    }
-}
-
-/// All samples of a WAV file as -1 to 1, interleaved.
-fn samples_of(
-    reader: WavReader<BufReader<File>>,
-) -> Box<dyn Iterator<Item = hound::Result<f32>> + Send> {
-    let spec = reader.spec();
-    match spec.sample_format {
-        SampleFormat::Float => Box::new(reader.into_samples::<f32>()),
-        SampleFormat::Int => {
-            let full = 2_f32.powi(i32::from(spec.bits_per_sample) - 1);
-            Box::new(reader.into_samples::<i32>().map(move |sample| Ok(sample? as f32 / full)))
-        }
+        let chunk = self.sound.chunk();
+        chunk.with_context(|| format!("{} cannot be read on", self.file.display()))
     }
 }
 
@@ -187,7 +145,7 @@ pub fn open_pictures(
     clock: Clock,
     wanted: Wanted,
 ) -> anyhow::Result<Opened<Frame>> {
-    let files = files(path, &["jpg", "jpeg", "png", "webp", "bmp"])?;
+    let files = files(path, &["jpg", "jpeg", "png", "webp", "bmp", "gif"])?;
     let detail = format!("replay:{}, {} pictures", path.display(), files.len());
     let items = Pictures { files, shown: 0, last: None, interval, clock, wanted };
     Ok(Opened { detail, items: Box::new(items) })
@@ -227,10 +185,9 @@ impl Iterator for Pictures {
 
 fn read_picture(file: &Path, captured_at: Duration) -> anyhow::Result<Frame> {
     let bytes = std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
-    let picture = pixels::decode_file(&bytes)
+    let picture = gemma_media::picture(&bytes)
         .with_context(|| format!("{} is not a picture that we read", file.display()))?;
-    let (width, height) = (picture.width, picture.height);
-    Ok(Frame { width, height, rgb: picture.pixels.into(), captured_at })
+    Ok(Frame { captured_at, ..picture })
 }
 
 /// The file at `path`, or the files with one of the `endings` in the folder at `path`, by name.

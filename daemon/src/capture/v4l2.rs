@@ -144,8 +144,7 @@ impl Camera {
             Ok(picture) => {
                 self.broken = 0;
                 self.due = self.seen_at + self.interval;
-                let (width, height) = (picture.width, picture.height);
-                Ok(Some(Frame { width, height, rgb: picture.pixels.into(), captured_at }))
+                Ok(Some(Frame { captured_at, ..picture }))
             }
             Err(error) if self.broken >= BROKEN_MAX => Err(error),
             Err(_) => {

@@ -124,7 +124,7 @@ mod tests {
             .flat_map(|message| &message.parts)
             .map(|part| match part {
                 Part::Text(text) => text.as_str(),
-                Part::Image(_) | Part::Audio(_) => "media",
+                Part::Image(_) | Part::Audio(_) | Part::Video(_) => "media",
             })
             .collect()
     }

@@ -10,6 +10,7 @@ pub(crate) mod generate;
 pub mod image;
 pub(crate) mod layout;
 pub(crate) mod ports;
+pub mod video;
 
 use std::time::{Duration, Instant};
 

@@ -18,7 +18,6 @@ pub mod tokens;
 pub use engine::EngineKind;
 pub use error::Error;
 pub use gemma::generate::{Reply, ReplyOptions};
-pub use gemma::image::decode as decode_image;
-pub use gemma::{audio, image};
+pub use gemma::{audio, image, video};
 pub use model::{Model, ModelInfo, Options};
 pub use sample::Sampling;

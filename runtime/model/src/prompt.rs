@@ -13,7 +13,7 @@ mod standin;
 
 use std::path::{Path, PathBuf};
 
-use gemma_types::{Frame, Message, ToolSpec, Utterance};
+use gemma_types::{Clip, Frame, Message, ToolSpec, Utterance};
 use minijinja::Environment;
 use serde_json::{Map, Value, json};
 
@@ -55,11 +55,19 @@ pub enum PromptError {
     #[error("the conversation is empty; expected at least one message")]
     Empty,
     /// A picture or sound stands where the template has no place for it.
-    #[error("a system message holds {0}; pictures and sound belong to a user message")]
+    #[error("a system message holds {0}; pictures, sound and films belong to a user message")]
     MediaInSystem(&'static str),
     /// The vocabulary has no tokens for this kind of medium.
     #[error("the model takes no {0}: its vocabulary has no tokens for that")]
     NoMedia(&'static str),
+    /// A film without frames, or whose frames have no times.
+    #[error("a film of {frames} frames with {times} times; expected a time for each of its frames")]
+    Film {
+        /// Frames given.
+        frames: usize,
+        /// Times given.
+        times: usize,
+    },
     /// The template left some media out, or made some up.
     #[error("the chat template placed {placed} of {given} pieces of {kind}")]
     MediaLost {
@@ -87,6 +95,13 @@ pub enum Segment {
     Image(usize),
     /// Soft tokens of sound, by its place in [`Prompt::audio`].
     Audio(usize),
+    /// Soft tokens of a frame of a film.
+    Video {
+        /// The film, by its place in [`Prompt::clips`].
+        clip: usize,
+        /// The frame, by its place in [`Clip::frames`].
+        frame: usize,
+    },
 }
 
 /// A conversation, ready for the model.
@@ -98,6 +113,8 @@ pub struct Prompt {
     pub images: Vec<Frame>,
     /// The sound, in prompt order.
     pub audio: Vec<Utterance>,
+    /// The films, in prompt order.
+    pub clips: Vec<Clip>,
     /// Whether the prompt ends inside a thought, so that the reply begins there.
     pub thought_open: bool,
 }
@@ -190,13 +207,13 @@ pub fn render(
     }
     let stand_ins = StandIns::choose(tokenizer.control().edges(), &context, &template.source)?;
     let rendered = template.run(stand_ins.object_with(&context, &options(thinking)))?;
-    let mut writer = segments::Writer::new(tokenizer, &stand_ins);
+    let mut writer = segments::Writer::new(tokenizer, &stand_ins, conversation.media);
     writer.write(&rendered)?;
     if rendered.ends_with("<turn|>\n") {
         // Some templates end here although an answer was asked for.
         writer.write("<|turn>model\n")?;
     }
-    writer.finish(conversation.images, conversation.audio)
+    writer.finish()
 }
 
 /// What a template is told beside the conversation; none of it comes from outside.

@@ -1,6 +1,6 @@
 //! A conversation as the model is told it.
 
-use crate::{Frame, ToolCall, ToolResult, Utterance};
+use crate::{Clip, Frame, ToolCall, ToolResult, Utterance};
 
 /// Who speaks in a [`Message`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +22,8 @@ pub enum Part {
     Image(Frame),
     /// Speech, at most 30 seconds.
     Audio(Utterance),
+    /// Frames of a film, each told with its time; the film's sound goes into an [`Part::Audio`].
+    Video(Clip),
 }
 
 /// One message of a conversation.

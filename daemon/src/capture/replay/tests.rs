@@ -3,7 +3,7 @@
 
 use std::time::Instant;
 
-use hound::{WavSpec, WavWriter};
+use hound::{SampleFormat, WavSpec, WavWriter};
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 

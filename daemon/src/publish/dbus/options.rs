@@ -19,7 +19,7 @@ pub(super) struct Options {
     pub(super) text: String,
     /// Encoded picture files.
     pub(super) images: Vec<Vec<u8>>,
-    /// WAV files.
+    /// Sound files.
     pub(super) audio: Vec<Vec<u8>>,
     pub(super) look: bool,
     pub(super) thinking: bool,

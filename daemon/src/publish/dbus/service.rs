@@ -31,7 +31,7 @@ pub(super) struct Service {
 impl Service {
     /// Asks the model. Pieces of the answer and its end are signals of the returned request
     /// object. Options: text (s), session (s), look (b), thinking (b), images (aay, encoded
-    /// picture files), audio (aay, WAV files of at most 30 s), handle_token (s, last part of the
+    /// picture files), audio (aay, sound files of at most 30 s), handle_token (s, last part of the
     /// path), detach (b, go on when the caller leaves the bus, and tell everybody).
     #[zbus(out_args("request"))]
     async fn ask(

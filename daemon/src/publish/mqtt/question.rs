@@ -29,7 +29,7 @@ pub(super) struct Question {
     image: Option<String>,
     /// Encoded picture files, in base64.
     images: Vec<String>,
-    /// WAV files, in base64.
+    /// Sound files, in base64.
     audio: Vec<String>,
 }
 

@@ -2,10 +2,17 @@
 //!
 //! Frames of 20 ms every 10 ms, a periodic Hann window, the magnitude of a 512-point transform, 128
 //! triangular filters on the HTK mel scale up to 8 kHz, and the logarithm, as in the feature extractor
-//! published with Gemma 4.
+//! published with Gemma 4. A model without an audio tower takes the samples themselves.
+
+mod windows;
 
 use ndarray::{Array2, Array3, s};
 use realfft::RealFftPlanner;
+
+pub use windows::windows;
+
+/// What the loudest sample becomes one by.
+const FULL_SCALE: f64 = 32_768.0;
 
 /// Sample rate in hertz.
 const RATE_HZ: f64 = 16_000.0;
@@ -44,6 +51,9 @@ const SAMPLES_BLOCK: usize = 128;
 /// its two halvings.
 const FRAMES_BLOCK: usize = 48;
 
+/// Samples of one soft token of a model without an audio tower: 40 ms.
+pub const TOKEN_SAMPLES: usize = 640;
+
 /// Why sound cannot be prepared for the model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AudioError {
@@ -61,10 +71,11 @@ pub enum AudioError {
     },
 }
 
-/// Sound as the audio encoder takes it.
+/// Sound as an encoder takes it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PreparedAudio {
-    /// Log-mel spectrogram `[1, frames, 128] f32`; frames that are not real are zero.
+    /// Log-mel spectrogram `[1, frames, 128] f32`, where frames that are not real are zero; or samples
+    /// `[1, soft_tokens, 640] f32` for a model without an audio tower.
     pub features: Array3<f32>,
     /// Which frames are real, `[1, frames]`.
     pub mask: Array2<bool>,
@@ -72,19 +83,38 @@ pub struct PreparedAudio {
     pub soft_tokens: usize,
 }
 
-/// Prepares speech, mono i16, 16 kHz, between 20 ms and 30 s.
+/// Prepares speech for an audio tower: mono i16, 16 kHz, between 20 ms and 30 s.
 ///
 /// # Errors
 /// Sound outside these limits.
 pub fn prepare(samples: &[i16]) -> Result<PreparedAudio, AudioError> {
-    if samples.len() > SAMPLES_MAX {
-        return Err(AudioError::TooLong { samples: samples.len() });
-    }
-    if samples.len() < SAMPLES_MIN {
-        return Err(AudioError::TooShort { samples: samples.len() });
-    }
-    let samples: Vec<f64> = samples.iter().map(|sample| f64::from(*sample) / 32_768.0).collect();
+    check_length(samples)?;
+    let samples: Vec<f64> = samples.iter().map(|sample| f64::from(*sample) / FULL_SCALE).collect();
     Ok(prepare_signal(&samples))
+}
+
+/// Prepares speech for a model without an audio tower: mono i16, 16 kHz, between 20 ms and 30 s. The
+/// last soft token is filled up with silence.
+///
+/// # Errors
+/// Sound outside these limits.
+pub fn prepare_frames(samples: &[i16]) -> Result<PreparedAudio, AudioError> {
+    check_length(samples)?;
+    let soft_tokens = samples.len().div_ceil(TOKEN_SAMPLES);
+    let features = Array3::from_shape_fn((1, soft_tokens, TOKEN_SAMPLES), |(_, token, offset)| {
+        let sample = samples.get(token * TOKEN_SAMPLES + offset).copied().unwrap_or(0);
+        f32::from(sample) / FULL_SCALE as f32
+    });
+    let mask = Array2::from_elem((1, soft_tokens), true);
+    Ok(PreparedAudio { features, mask, soft_tokens })
+}
+
+fn check_length(samples: &[i16]) -> Result<(), AudioError> {
+    match samples.len() {
+        samples if samples > SAMPLES_MAX => Err(AudioError::TooLong { samples }),
+        samples if samples < SAMPLES_MIN => Err(AudioError::TooShort { samples }),
+        _ => Ok(()),
+    }
 }
 
 /// Prepares samples between -1 and 1.
@@ -232,6 +262,20 @@ mod tests {
             close(*found, expected);
         }
         close(real[[50, 24]], 3.52727);
+    }
+
+    #[test]
+    fn a_model_without_a_tower_takes_the_samples() {
+        let samples: Vec<i16> = (0..1_300).collect();
+        let prepared = prepare_frames(&samples).unwrap();
+        assert_eq!(prepared.features.dim(), (1, 3, TOKEN_SAMPLES));
+        assert_eq!((prepared.mask.dim(), prepared.soft_tokens), ((1, 3), 3));
+        assert_eq!(prepared.features[[0, 1, 2]], 642.0 / 32_768.0);
+        assert_eq!(prepared.features[[0, 2, 19]], 1_299.0 / 32_768.0);
+        assert!(prepared.features.slice(s![0, 2, 20..]).iter().all(|sample| *sample == 0.0));
+        assert!(prepared.mask.iter().all(|real| *real));
+        assert_eq!(prepare_frames(&[0; 480_000]).unwrap().soft_tokens, 750);
+        assert!(prepare_frames(&[0; 480_001]).is_err() && prepare_frames(&[0; 319]).is_err());
     }
 
     #[test]

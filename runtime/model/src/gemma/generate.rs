@@ -129,7 +129,8 @@ impl<'a, E: Engine> Steps<'a, E> {
             return Err(Error::Option { name: "reply_tokens_max", reason });
         }
         let started = Instant::now();
-        gemma.check_media(!prompt.images.is_empty(), !prompt.audio.is_empty())?;
+        let seen = !prompt.images.is_empty() || !prompt.clips.is_empty();
+        gemma.check_media(seen, !prompt.audio.is_empty())?;
         let ids = tokenizer.ids().clone();
         let known = |media| gemma.cache().soft_tokens(media);
         let layout = Layout::new(prompt, &ids, limits.image_budget, known)?;

@@ -1,9 +1,9 @@
 //! The image front end: a picture to the patches that the vision encoder reads.
 //!
 //! A picture is scaled, its shape kept, so that it fills a budget of soft tokens, and cut into patches
-//! of 16 by 16 pixels; nine patches make one soft token.
+//! of 16 by 16 pixels; nine patches make one soft token. A model without a vision tower takes the
+//! pixels of a whole soft token at once.
 
-mod decode;
 mod resize;
 
 use std::path::{Path, PathBuf};
@@ -11,8 +11,6 @@ use std::path::{Path, PathBuf};
 use gemma_types::Frame;
 use ndarray::Array3;
 use serde_json::Value;
-
-pub use decode::decode;
 
 /// Side of a patch in pixels.
 const PATCH: usize = 16;
@@ -25,6 +23,13 @@ const CELL: usize = PATCH * POOL;
 
 /// Values of one patch: red, green and blue of every pixel.
 pub const PATCH_VALUES: usize = PATCH * PATCH * 3;
+
+/// Values of one soft token of a model without a vision tower.
+pub const CELL_VALUES: usize = CELL * CELL * 3;
+
+/// What turns a value of 8 bits into one from 0 to 1. The reference multiplies in single precision;
+/// to divide by 255 instead would change the last bit of some values.
+const UNIT: f32 = 1.0 / 255.0;
 
 /// Budgets of soft tokens that the model was trained with.
 pub const BUDGETS: [usize; 5] = [70, 140, 280, 560, 1120];
@@ -41,14 +46,6 @@ const PIXELS_MAX: u64 = 1 << 26;
 /// Why a picture cannot be prepared for the model.
 #[derive(Debug, thiserror::Error)]
 pub enum ImageError {
-    /// Not a picture, or a broken one.
-    #[error("cannot decode a picture of {bytes} bytes: {reason}; expected JPEG, PNG, WebP or BMP")]
-    Decode {
-        /// Length of the data.
-        bytes: usize,
-        /// What the decoder said.
-        reason: String,
-    },
     /// A picture that would take too much memory.
     #[error(
         "a picture of {width} x {height} pixels is too large; at most {SIDE_MAX} pixels a side and \
@@ -91,40 +88,56 @@ pub enum ImageError {
     },
 }
 
-/// A picture as the vision encoder takes it.
+/// A picture as an encoder takes it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PreparedImage {
-    /// Patches `[1, patches, 768] f32`, row by row, values 0 to 1 in the order y, x, channel.
+    /// Patches `[1, patches, 768] f32`, or soft tokens `[1, soft_tokens, 6912] f32` for a model without
+    /// a vision tower: row by row, values 0 to 1 in the order y, x, channel.
     ///
     /// Not padded to the budget: the encoder takes any number of patches, drops the padding of those
     /// that bring some, and its time grows with every one of them.
     pub pixels: Array3<f32>,
-    /// Column and row of each patch, `[1, patches, 2] i64`.
+    /// Column and row of each patch or soft token, `[1, patches or soft_tokens, 2] i64`.
     pub positions: Array3<i64>,
     /// Rows that the encoder makes of it: one for nine patches.
     pub soft_tokens: usize,
 }
 
-/// Prepares a picture within a budget of soft tokens, one of [`BUDGETS`].
+/// Prepares a picture for a vision tower, within a budget of soft tokens, one of [`BUDGETS`].
 ///
 /// # Errors
 /// An unknown budget, an empty picture, and pixels that do not fit the size.
 pub fn prepare(frame: &Frame, budget: usize) -> Result<PreparedImage, ImageError> {
+    cut(frame, budget, PATCH)
+}
+
+/// Prepares a picture for a model without a vision tower, which takes soft tokens of 48 by 48 pixels.
+///
+/// # Errors
+/// As [`prepare`].
+pub fn prepare_unified(frame: &Frame, budget: usize) -> Result<PreparedImage, ImageError> {
+    cut(frame, budget, CELL)
+}
+
+/// Scales a picture and cuts it into squares of `side` pixels.
+fn cut(frame: &Frame, budget: usize, side: usize) -> Result<PreparedImage, ImageError> {
     let (width, height) = size(frame)?;
     let (new_width, new_height) = scaled_size(width, height, budget)?;
     let scaled = resize::bicubic(&frame.rgb, (width, height), (new_width, new_height));
-    let (columns, rows) = (new_width / PATCH, new_height / PATCH);
-    let pixels = Array3::from_shape_fn((1, rows * columns, PATCH_VALUES), |(_, patch, value)| {
-        let (row, column) = (patch / columns, patch % columns);
-        let (y, rest) = (value / (PATCH * 3), value % (PATCH * 3));
-        let line = (row * PATCH + y) * new_width + column * PATCH;
-        f32::from(scaled[line * 3 + rest]) / 255.0
+    let (columns, rows) = (new_width / side, new_height / side);
+    let shape = (1, rows * columns, side * side * 3);
+    let pixels = Array3::from_shape_fn(shape, |(_, square, value)| {
+        let (row, column) = (square / columns, square % columns);
+        let (y, rest) = (value / (side * 3), value % (side * 3));
+        let line = (row * side + y) * new_width + column * side;
+        f32::from(scaled[line * 3 + rest]) * UNIT
     });
-    let positions = Array3::from_shape_fn((1, rows * columns, 2), |(_, patch, axis)| {
-        let place = if axis == 0 { patch % columns } else { patch / columns };
+    let positions = Array3::from_shape_fn((1, rows * columns, 2), |(_, square, axis)| {
+        let place = if axis == 0 { square % columns } else { square / columns };
         i64::try_from(place).unwrap_or(i64::MAX)
     });
-    Ok(PreparedImage { pixels, positions, soft_tokens: rows * columns / (POOL * POOL) })
+    let soft_tokens = (new_width / CELL) * (new_height / CELL);
+    Ok(PreparedImage { pixels, positions, soft_tokens })
 }
 
 /// Rows that the encoder makes of a picture of this size, without preparing it.

@@ -9,6 +9,7 @@ use super::Block;
 use super::audio::{self, PreparedAudio};
 use super::cache::Slot;
 use super::image::{self, PreparedImage};
+use super::video;
 use crate::error::Error;
 use crate::prompt::{Prompt, Segment};
 use crate::tokens::ControlTokens;
@@ -37,6 +38,8 @@ pub(crate) struct Span {
 #[derive(Clone)]
 pub(crate) enum Medium {
     Image(Frame),
+    /// A frame of a film, which has a budget of its own.
+    Film(Frame),
     Audio(Utterance),
 }
 
@@ -64,23 +67,34 @@ impl Span {
 }
 
 impl Medium {
+    /// Whether it is a picture, whose tokens see each other in some models.
+    fn is_seen(&self) -> bool {
+        match self {
+            Self::Image(_) | Self::Film(_) => true,
+            Self::Audio(_) => false,
+        }
+    }
+
     fn prepare(&self, image_budget: usize) -> Result<Prepared, Error> {
         Ok(match self {
             Self::Image(frame) => Prepared::Image(image::prepare(frame, image_budget)?),
+            Self::Film(frame) => Prepared::Image(image::prepare(frame, video::FRAME_BUDGET)?),
             Self::Audio(utterance) => Prepared::Audio(audio::prepare(&utterance.samples)?),
         })
     }
 
     /// A number that two media share only when their content is the same.
     fn fingerprint(&self, image_budget: usize) -> u128 {
+        let picture = |frame: &Frame, budget: usize, hasher: &mut DefaultHasher| {
+            (budget, frame.width, frame.height).hash(hasher);
+            frame.rgb.hash(hasher);
+        };
         let half = |seed: u8| {
             let mut hasher = DefaultHasher::new();
             seed.hash(&mut hasher);
             match self {
-                Self::Image(frame) => {
-                    (image_budget, frame.width, frame.height).hash(&mut hasher);
-                    frame.rgb.hash(&mut hasher);
-                }
+                Self::Image(frame) => picture(frame, image_budget, &mut hasher),
+                Self::Film(frame) => picture(frame, video::FRAME_BUDGET, &mut hasher),
                 Self::Audio(utterance) => utterance.samples.hash(&mut hasher),
             }
             u128::from(hasher.finish())
@@ -123,6 +137,12 @@ impl Layout {
                 Segment::Audio(place) => {
                     (prompt.audio.get(*place).cloned().map(Medium::Audio), ids.audio)
                 }
+                // Graphs know the token of a picture only; it stands for a frame as well.
+                Segment::Video { clip, frame } => {
+                    let clip = prompt.clips.get(*clip);
+                    let frame = clip.and_then(|clip| clip.frames.get(*frame));
+                    (frame.cloned().map(Medium::Film), ids.image)
+                }
             };
             let (Some(medium), Some(placeholder)) = (medium, placeholder) else {
                 let reason = "the prompt names one that it does not hold".to_owned();
@@ -152,9 +172,7 @@ impl Layout {
     /// a picture is not cut where its tokens see each other.
     pub(crate) fn block_end(&self, start: usize, block_tokens: usize, whole_images: bool) -> usize {
         let end = self.slots.len().min(start.saturating_add(block_tokens.max(1)));
-        let cut = |span: &&Span| {
-            matches!(span.medium, Medium::Image(_)) && span.start < end && end < span.end()
-        };
+        let cut = |span: &&Span| span.medium.is_seen() && span.start < end && end < span.end();
         match self.spans.iter().find(cut) {
             Some(span) if whole_images && span.start > start => span.start,
             Some(span) if whole_images => span.end(),

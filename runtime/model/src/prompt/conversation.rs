@@ -1,6 +1,6 @@
 //! Messages in the form that chat templates read.
 
-use gemma_types::{Frame, Message, Outcome, Part, Role, ToolCall, ToolResult, Utterance};
+use gemma_types::{Clip, Frame, Message, Outcome, Part, Role, ToolCall, ToolResult, Utterance};
 use serde_json::{Value, json};
 
 use super::PromptError;
@@ -9,17 +9,23 @@ use super::PromptError;
 pub(super) struct Conversation {
     /// The list of messages.
     pub(super) messages: Value,
-    /// Pictures, in the order in which the messages hold them.
+    /// What the messages hold beside words.
+    pub(super) media: Media,
+}
+
+/// The media of a conversation, each kind in the order in which the messages hold it.
+#[derive(Default)]
+pub(super) struct Media {
     pub(super) images: Vec<Frame>,
-    /// Sound, in the order in which the messages hold it.
     pub(super) audio: Vec<Utterance>,
+    pub(super) clips: Vec<Clip>,
 }
 
 /// Writes messages. `joins_turns` says whether the template makes one turn of two assistant
 /// messages in a row.
 pub(super) fn write(messages: &[Message], joins_turns: bool) -> Result<Conversation, PromptError> {
     let mut written = Vec::new();
-    let (mut images, mut audio) = (Vec::new(), Vec::new());
+    let mut media = Media::default();
     for message in messages {
         match message.role {
             Role::System => written.push(json!({
@@ -28,15 +34,15 @@ pub(super) fn write(messages: &[Message], joins_turns: bool) -> Result<Conversat
             })),
             Role::User => written.push(json!({
                 "role": "user",
-                "content": content(&message.parts, &mut images, &mut audio),
+                "content": content(&message.parts, &mut media),
             })),
             Role::Assistant => {
-                let said = content(&merged(&message.parts), &mut images, &mut audio);
+                let said = content(&merged(&message.parts), &mut media);
                 assistant(message, &said, joins_turns, &mut written);
             }
         }
     }
-    Ok(Conversation { messages: Value::Array(written), images, audio })
+    Ok(Conversation { messages: Value::Array(written), media })
 }
 
 /// An assistant message, in the order in which the model made it: words, then calls, then results.
@@ -86,13 +92,14 @@ fn system_text(parts: &[Part]) -> Result<String, PromptError> {
         Part::Text(text) => Ok(text.clone()),
         Part::Image(_) => Err(PromptError::MediaInSystem("a picture")),
         Part::Audio(_) => Err(PromptError::MediaInSystem("sound")),
+        Part::Video(_) => Err(PromptError::MediaInSystem("a film")),
     };
     let lines = parts.iter().map(line).collect::<Result<Vec<_>, _>>()?;
     Ok(lines.join("\n"))
 }
 
 /// The parts of a message: plain text, or a list of typed parts.
-fn content(parts: &[Part], images: &mut Vec<Frame>, audio: &mut Vec<Utterance>) -> Value {
+fn content(parts: &[Part], media: &mut Media) -> Value {
     match parts {
         [] => return json!(""),
         [Part::Text(text)] => return json!(text),
@@ -101,12 +108,16 @@ fn content(parts: &[Part], images: &mut Vec<Frame>, audio: &mut Vec<Utterance>) 
     let mut part = |part: &Part| match part {
         Part::Text(text) => json!({"type": "text", "text": text}),
         Part::Image(frame) => {
-            images.push(frame.clone());
+            media.images.push(frame.clone());
             json!({"type": "image"})
         }
         Part::Audio(utterance) => {
-            audio.push(utterance.clone());
+            media.audio.push(utterance.clone());
             json!({"type": "audio"})
+        }
+        Part::Video(clip) => {
+            media.clips.push(clip.clone());
+            json!({"type": "video"})
         }
     };
     parts.iter().map(&mut part).collect()

@@ -54,6 +54,16 @@ fn sound() -> Part {
     Part::Audio(Utterance { samples, started_at: Duration::ZERO, caption: None })
 }
 
+/// A film whose frames come at these seconds.
+fn film(seconds: &[f64]) -> Part {
+    let frame = || match picture() {
+        Part::Image(frame) => frame,
+        part => panic!("{part:?} is no picture"),
+    };
+    let frames = seconds.iter().map(|_| frame()).collect();
+    Part::Video(Clip { frames, seconds: seconds.to_vec() })
+}
+
 /// The ids of a prompt; media are their placeholder.
 fn ids(prompt: &Prompt, tokenizer: &Tokenizer) -> Vec<u32> {
     let mut ids = Vec::new();
@@ -62,6 +72,7 @@ fn ids(prompt: &Prompt, tokenizer: &Tokenizer) -> Vec<u32> {
             Segment::Tokens(tokens) => ids.extend(tokens),
             Segment::Image(_) => ids.extend(tokenizer.ids().image),
             Segment::Audio(_) => ids.extend(tokenizer.ids().audio),
+            Segment::Video { .. } => ids.extend(tokenizer.ids().video),
         }
     }
     ids
@@ -207,6 +218,31 @@ fn media_get_their_own_segments_in_order() {
 }
 
 #[test]
+fn each_frame_of_a_film_follows_its_time() {
+    let parts = vec![Part::Text("See ".into()), film(&[0.0, 61.5]), Part::Text(" this".into())];
+    let messages = [Message { parts, ..says(Role::User, "") }];
+    let film = "00:00 <|image><|video|><image|> 01:01 <|image><|video|><image|>";
+    for name in ["small.2026-05.jinja", "small.2026-07.jinja", "large.2026-07.jinja"] {
+        let tokenizer = tokenizer();
+        let prompt = render(&template(name), &tokenizer, &messages, &[], false).unwrap();
+        let written = ids(&prompt, &tokenizer);
+        let expected = |text: &str| tokenizer.encode_template(text).unwrap();
+        // Templates differ in the white space around a text.
+        let fits = ["See", "See "].into_iter().any(|see| {
+            [" this", "this"].into_iter().any(|this| {
+                let text = format!("<bos><|turn>user\n{see}{film}{this}<turn|>\n<|turn>model\n");
+                written.starts_with(&expected(&text))
+            })
+        });
+        assert!(fits, "{name}: {written:?}");
+        let frames = prompt.segments.iter().filter(|one| !matches!(one, Segment::Tokens(_)));
+        let expected = [0, 1].map(|frame| Segment::Video { clip: 0, frame });
+        assert!(frames.eq(expected.iter()));
+        assert_eq!(prompt.clips.len(), 1);
+    }
+}
+
+#[test]
 fn what_cannot_be_written_is_refused() {
     let tokenizer = tokenizer();
     let template = template("small.2026-07.jinja");
@@ -216,6 +252,8 @@ fn what_cannot_be_written_is_refused() {
     assert!(refused(&[]).contains("empty"));
     let system = Message { parts: vec![picture()], ..says(Role::System, "") };
     assert!(refused(&[system]).contains("user message"));
+    let empty = Message { parts: vec![film(&[])], ..says(Role::User, "") };
+    assert!(refused(&[empty]).contains("0 frames"));
     let mut deep = json!(1);
     for _ in 0..120 {
         deep = json!([deep]);

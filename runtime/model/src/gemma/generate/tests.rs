@@ -88,7 +88,7 @@ fn prompt(case: &Case, ids: &ControlTokens) -> Prompt {
     let file = case.file.as_deref();
     let images = file.filter(|name| name.ends_with(".png")).map(picture).into_iter().collect();
     let audio = file.filter(|name| name.ends_with(".wav")).map(sound).into_iter().collect();
-    Prompt { segments, images, audio, thought_open: false }
+    Prompt { segments, images, audio, clips: Vec::new(), thought_open: false }
 }
 
 fn picture(name: &str) -> Frame {

@@ -1,16 +1,19 @@
-//! Any sound to mono, 16 bits, 16 kHz, cut into chunks of 20 ms.
+//! Any sound to mono, 16 bits, 16 kHz: what comes from a microphone and what comes from a file.
 
 use std::collections::VecDeque;
 
-use anyhow::{Context as _, ensure};
 use gemma_types::SAMPLE_RATE_HZ;
 use rubato::audioadapter_buffers::direct::InterleavedSlice;
 use rubato::{Fft, FixedSync, Resampler};
+
+use crate::MediaError;
 
 /// Samples of one chunk: 20 ms.
 pub const CHUNK_SAMPLES: usize = 320;
 /// Rates that are accepted, in hertz.
 const RATES_HZ: std::ops::RangeInclusive<u32> = 1_000..=768_000;
+/// Numbers of channels that are accepted.
+const CHANNELS: std::ops::RangeInclusive<u32> = 1..=64;
 /// Input frames that the resampler takes at a time, about.
 const BLOCK_FRAMES: usize = 1_024;
 
@@ -29,6 +32,7 @@ pub struct Converter {
     leading: usize,
     waiting: Vec<f32>,
     ready: VecDeque<i16>,
+    finished: bool,
 }
 
 impl Converter {
@@ -36,21 +40,20 @@ impl Converter {
     ///
     /// # Errors
     /// If the rate or the number of channels is nonsense.
-    pub fn new(rate_hz: u32, channels: u32) -> anyhow::Result<Self> {
-        ensure!(
-            RATES_HZ.contains(&rate_hz),
-            "a sample rate of {rate_hz} Hz, accepted is {} to {}",
-            RATES_HZ.start(),
-            RATES_HZ.end()
-        );
-        ensure!((1..=64).contains(&channels), "{channels} channels, accepted is 1 to 64");
+    pub fn new(rate_hz: u32, channels: u32) -> Result<Self, MediaError> {
+        if !RATES_HZ.contains(&rate_hz) {
+            return Err(MediaError::Rate(rate_hz));
+        }
+        if !CHANNELS.contains(&channels) {
+            return Err(MediaError::Channels(channels));
+        }
         let resampler = (rate_hz != SAMPLE_RATE_HZ)
             .then(|| {
                 let (from, to) = (rate_hz as usize, SAMPLE_RATE_HZ as usize);
                 Fft::new(from, to, BLOCK_FRAMES, 1, FixedSync::Both)
             })
             .transpose()
-            .with_context(|| format!("sound of {rate_hz} Hz cannot be resampled"))?;
+            .map_err(failed)?;
         let leading = resampler.as_ref().map_or(0, Resampler::output_delay);
         Ok(Self {
             channels: channels as usize,
@@ -61,6 +64,7 @@ impl Converter {
             leading,
             waiting: Vec::new(),
             ready: VecDeque::new(),
+            finished: false,
         })
     }
 
@@ -68,7 +72,7 @@ impl Converter {
     ///
     /// # Errors
     /// If the resampler fails.
-    pub fn push(&mut self, interleaved: &[f32]) -> anyhow::Result<()> {
+    pub fn push(&mut self, interleaved: &[f32]) -> Result<(), MediaError> {
         self.taken += (interleaved.len() / self.channels) as u64;
         let mixed = interleaved
             .chunks_exact(self.channels)
@@ -83,8 +87,9 @@ impl Converter {
             if self.waiting.len() < needed {
                 return Ok(());
             }
-            let input = InterleavedSlice::new(&self.waiting[..needed], 1, needed)?;
-            let output = resampler.process(&input, None)?.take_data();
+            let input =
+                InterleavedSlice::new(&self.waiting[..needed], 1, needed).map_err(failed)?;
+            let output = resampler.process(&input, None).map_err(failed)?.take_data();
             self.waiting.drain(..needed);
             let skipped = self.leading.min(output.len());
             self.leading -= skipped;
@@ -93,28 +98,40 @@ impl Converter {
         }
     }
 
-    /// Ends the stream: what the resampler still holds comes out, the last chunk is filled up with
-    /// silence.
+    /// Ends the stream: what the resampler still holds comes out.
     ///
     /// # Errors
     /// If the resampler fails.
-    pub fn finish(&mut self) -> anyhow::Result<()> {
-        if let Some(resampler) = &self.resampler {
-            let held = resampler.input_frames_next() * 2;
-            let wanted = (self.taken * u64::from(SAMPLE_RATE_HZ)).div_ceil(self.rate_hz.into());
-            self.push(&vec![0.0; held * self.channels])?;
-            let surplus = usize::try_from(self.given.saturating_sub(wanted))?;
-            self.ready.truncate(self.ready.len().saturating_sub(surplus));
-        }
-        let missing = self.ready.len().next_multiple_of(CHUNK_SAMPLES) - self.ready.len();
-        self.ready.extend(std::iter::repeat_n(0, missing));
+    pub fn finish(&mut self) -> Result<(), MediaError> {
+        self.finished = true;
+        let Some(resampler) = &self.resampler else { return Ok(()) };
+        let held = resampler.input_frames_next() * 2;
+        let wanted = (self.taken * u64::from(SAMPLE_RATE_HZ)).div_ceil(self.rate_hz.into());
+        self.push(&vec![0.0; held * self.channels])?;
+        let surplus = usize::try_from(self.given.saturating_sub(wanted)).unwrap_or(usize::MAX);
+        self.ready.truncate(self.ready.len().saturating_sub(surplus));
         Ok(())
     }
 
-    /// The next 20 ms, if they are complete.
+    /// The next 20 ms, if they are complete. The last of an ended stream is filled up with silence.
     pub fn chunk(&mut self) -> Option<Vec<i16>> {
-        (self.ready.len() >= CHUNK_SAMPLES).then(|| self.ready.drain(..CHUNK_SAMPLES).collect())
+        let complete = self.ready.len() >= CHUNK_SAMPLES;
+        if !complete && (!self.finished || self.ready.is_empty()) {
+            return None;
+        }
+        let mut chunk: Vec<i16> = self.ready.drain(..CHUNK_SAMPLES.min(self.ready.len())).collect();
+        chunk.resize(CHUNK_SAMPLES, 0);
+        Some(chunk)
     }
+
+    /// All samples that are there.
+    pub fn samples(&mut self) -> impl Iterator<Item = i16> + '_ {
+        self.ready.drain(..)
+    }
+}
+
+fn failed(error: impl std::fmt::Display) -> MediaError {
+    MediaError::Sound { reason: format!("it cannot be resampled: {error}") }
 }
 
 /// A sample of -1 to 1 as 16 bits; what is louder is clipped.
@@ -124,7 +141,7 @@ fn to_i16(sample: f32) -> i16 {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::unwrap_used, reason = "a test says what went wrong by panicking")]
 
     use super::*;
 
@@ -139,14 +156,14 @@ mod tests {
             converter.push(part).unwrap();
         }
         converter.finish().unwrap();
-        std::iter::from_fn(|| converter.chunk()).flatten().collect()
+        converter.samples().collect()
     }
 
     #[test]
     fn a_tone_keeps_its_pitch_loudness_and_place() {
         let check = |rate_hz: u32, channels: u32| {
             let samples = convert_tone(rate_hz, channels, 440.0);
-            assert!(samples.len() >= 16_000, "{rate_hz} Hz gives {}", samples.len());
+            assert_eq!(samples.len(), 16_000, "{rate_hz} Hz");
             let step = std::f32::consts::TAU * 440.0 / 16_000.0;
             for (index, sample) in samples[1_000..15_000].iter().enumerate() {
                 let expected = 16_384.0 * (step * (index + 1_000) as f32).sin();
@@ -168,6 +185,18 @@ mod tests {
     fn what_16_khz_cannot_hold_is_filtered_away() {
         let loudest = convert_tone(48_000, 1, 11_000.0)[1_000..15_000].iter().max().copied();
         assert!(loudest.unwrap() < 50, "an 11 kHz tone leaves {loudest:?}");
+    }
+
+    #[test]
+    fn the_last_chunk_is_filled_with_silence() {
+        let mut converter = Converter::new(16_000, 1).unwrap();
+        converter.push(&[0.5; 400]).unwrap();
+        assert_eq!(converter.chunk(), Some(vec![16_384; CHUNK_SAMPLES]));
+        assert_eq!(converter.chunk(), None);
+        converter.finish().unwrap();
+        let last = converter.chunk().unwrap();
+        assert_eq!((last[79], last[80], last.len()), (16_384, 0, CHUNK_SAMPLES));
+        assert_eq!(converter.chunk(), None);
     }
 
     #[test]
