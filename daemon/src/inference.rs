@@ -134,6 +134,7 @@ pub fn model_options(config: &config::Model) -> gemma_runtime::Options {
         dtype: config.dtype.clone(),
         context_tokens: config.context_tokens,
         prefill_block_tokens: config.prefill_block_tokens,
+        all_logits: false,
     }
 }
 

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use gemma_runtime::{EngineKind, ModelInfo, Sampling};
+use gemma_runtime::{EngineKind, Family, FolderLayout, KvInfo, ModelInfo, Sampling, Variant};
 use gemma_types::{Outcome, Usage};
 use serde_json::json;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
@@ -36,12 +36,16 @@ fn model() -> ModelState {
         name: "script".to_owned(),
         folder: "/nonexistent".into(),
         engine: EngineKind::Ort,
-        dtypes: Vec::new(),
+        variant: Variant { family: Family::E2B, layers: 1, hidden: 1 },
+        layout: FolderLayout::Merged,
+        graphs: Vec::new(),
         context_tokens: 4_096,
         vocabulary: 10,
         layers: 1,
+        kv: KvInfo { local_bytes: 1, global_bytes: 1, window_tokens: 1, keeps_window: true },
         has_vision: true,
         has_audio: true,
+        refusals: Vec::new(),
         bytes: 0,
         sampling: Sampling::greedy(),
     }))

@@ -6,6 +6,7 @@ pub(crate) mod tract;
 
 use std::borrow::Cow;
 use std::fmt;
+use std::ops::Range;
 use std::str::FromStr;
 
 use half::f16;
@@ -89,6 +90,30 @@ pub(crate) trait Engine: Send {
     /// # Errors
     /// When the value has another rank or fewer rows.
     fn first_rows(&self, value: &Self::Value, rows: usize) -> Result<Self::Value, Error>;
+
+    /// The last `rows` rows of a value `[batch, heads, rows, width]`.
+    ///
+    /// # Errors
+    /// When the value has another rank or fewer rows.
+    fn last_rows(&self, value: &Self::Value, rows: usize) -> Result<Self::Value, Error>;
+
+    /// Whether a graph takes a shorter past in the layers of its [`Window`] than in the others.
+    fn takes_recent(&self, graph: &Self::Graph) -> bool;
+
+    /// The last `count` elements of a floating-point value.
+    ///
+    /// # Errors
+    /// When the value holds something else, or fewer.
+    fn last_floats(&self, value: &Self::Value, count: usize) -> Result<Vec<f32>, Error> {
+        let (_, all) = self.floats(value)?;
+        let last = all.len().checked_sub(count).and_then(|at| all.get(at..));
+        let last = last.ok_or_else(|| too_few(all.len(), count))?;
+        Ok(last.to_vec())
+    }
+}
+
+fn too_few(given: usize, wanted: usize) -> Error {
+    Error::engine("engine", "a tensor is too small", format!("{given} of {wanted} elements"))
 }
 
 /// What an engine must know to load a graph.
@@ -101,6 +126,21 @@ pub(crate) struct GraphSpec<'a> {
     pub(crate) dims: Vec<Vec<Dim>>,
     /// Integer inputs that never change, by name; they are not given to `run`.
     pub(crate) constants: Vec<(&'a str, i64)>,
+    /// The layers of which only the end of the past is needed.
+    pub(crate) window: Option<Window<'a>>,
+}
+
+/// The layers of a decoder that see a window only, and what their lengths depend on.
+#[derive(Clone, Debug)]
+pub(crate) struct Window<'a> {
+    /// Keys and values of the past, by the names of the inputs; with those of the outputs.
+    pub(crate) layers: Vec<([&'a str; 2], [&'a str; 2])>,
+    /// Input of the positions, `[1, step]`, where the graph has one.
+    pub(crate) positions: Option<&'a str>,
+    /// An input whose second dimension are the tokens of the step.
+    pub(crate) step: Option<&'a str>,
+    /// An input whose second dimension are all tokens.
+    pub(crate) total: Option<&'a str>,
 }
 
 /// What a dimension of an input means.
@@ -112,9 +152,12 @@ pub(crate) enum Dim {
     Step,
     /// Tokens in the KV cache before this step.
     Past,
+    /// Tokens in the KV cache of a sliding layer before this step: at most as many as `Past`, and
+    /// just as many where the engine does not take fewer.
+    Recent,
     /// Tokens in the KV cache after this step.
     Total,
-    /// Patches of a picture, or frames of sound.
+    /// Patches of a picture, frames of sound, or rows of features; of those there may be none.
     Media,
 }
 
@@ -173,11 +216,12 @@ impl Tensor {
     }
 }
 
-/// Copies the first `rows` of `[heads, of_rows, width]`, which lie apart in memory.
-fn copy_first_rows<T: Copy>(data: &[T], of_rows: usize, width: usize, rows: usize) -> Vec<T> {
+/// Copies some rows of each head of `[heads, of_rows, width]`; they lie apart in memory.
+fn copy_rows<T: Copy>(data: &[T], of_rows: usize, width: usize, rows: Range<usize>) -> Vec<T> {
     let stride = of_rows * width;
     let heads = if stride == 0 { &[] } else { data };
-    heads.chunks_exact(stride.max(1)).flat_map(|head| &head[..rows * width]).copied().collect()
+    let part = rows.start * width..rows.end * width;
+    heads.chunks_exact(stride.max(1)).flat_map(|head| &head[part.clone()]).copied().collect()
 }
 
 #[cfg(test)]
@@ -196,12 +240,13 @@ mod tests {
     }
 
     #[test]
-    fn first_rows_are_taken_of_every_head() {
+    fn rows_are_taken_of_every_head() {
         let data: Vec<u8> = (0..12).collect();
-        assert_eq!(copy_first_rows(&data, 3, 2, 1), [0, 1, 6, 7]);
-        assert_eq!(copy_first_rows(&data, 3, 2, 3), data);
-        assert!(copy_first_rows(&data, 3, 2, 0).is_empty());
-        assert!(copy_first_rows::<u8>(&[], 0, 2, 0).is_empty());
+        assert_eq!(copy_rows(&data, 3, 2, 0..1), [0, 1, 6, 7]);
+        assert_eq!(copy_rows(&data, 3, 2, 1..3), [2, 3, 4, 5, 8, 9, 10, 11]);
+        assert_eq!(copy_rows(&data, 3, 2, 0..3), data);
+        assert!(copy_rows(&data, 3, 2, 3..3).is_empty());
+        assert!(copy_rows::<u8>(&[], 0, 2, 0..0).is_empty());
     }
 
     #[test]

@@ -75,6 +75,19 @@ pub enum Error {
         /// What is wrong, and what would be right.
         reason: String,
     },
+    /// An input or output of a graph holds numbers that the engines cannot compute with here.
+    #[error(
+        "{path}: {port} holds {element}, which processors do not compute with; use a conversion to \
+         fp32, fp16, q8 or q4"
+    )]
+    Element {
+        /// The graph file.
+        path: PathBuf,
+        /// Name of the input or output.
+        port: String,
+        /// Element type.
+        element: String,
+    },
     /// The ONNX Runtime library cannot be loaded.
     #[error("{0}")]
     Library(String),

@@ -1,23 +1,54 @@
 //! What a model folder holds: which graph files, in which precision, and the JSON files beside
-//! them. The layout is the one that published conversions share: graphs in `onnx/` or in the root,
-//! named after their role with the precision as a suffix.
+//! them. Three layouts are published: one graph per role with the precision as a suffix, in `onnx/`
+//! or in the root; one folder per role, with a `genai_config.json` or without; and a single graph
+//! that turns token ids into logits.
 
+mod dtypes;
+mod genai;
+mod names;
+
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use crate::error::Error;
+use dtypes::SUFFIXES;
+pub(crate) use dtypes::{Dtypes, Role};
+use genai::GenAi;
+pub(crate) use names::Names;
 
-/// A model folder whose files have been found. None of them has been read yet.
+/// How the graphs of a folder are laid out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FolderLayout {
+    /// `onnx/decoder_model_merged.onnx` and its neighbours, as published for transformers.js.
+    Merged,
+    /// `decoder/model.onnx` and its neighbours, as published for onnxruntime-genai.
+    Split,
+    /// One graph for text alone: `model.onnx`.
+    Single,
+}
+
+impl fmt::Display for FolderLayout {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Merged => "merged decoder (transformers.js)",
+            Self::Split => "folder per graph (onnxruntime-genai)",
+            Self::Single => "single graph, text only",
+        })
+    }
+}
+
+/// A model folder whose files have been found. None of its graphs has been read yet.
 #[derive(Debug)]
 pub(crate) struct Folder {
     /// The folder itself.
     pub(crate) path: PathBuf,
-    /// `config.json`.
-    pub(crate) config: PathBuf,
-    /// `generation_config.json`, which a text-only conversion may lack.
-    pub(crate) generation_config: Option<PathBuf>,
-    /// Token ids in, embeddings out.
-    pub(crate) embed: GraphFile,
-    /// Embeddings in, logits out.
+    /// How its graphs are laid out.
+    pub(crate) layout: FolderLayout,
+    /// What the ports of its text graphs are called.
+    pub(crate) names: Names,
+    /// Token ids in, embeddings out; a single graph has none beside it.
+    pub(crate) embed: Option<GraphFile>,
+    /// Embeddings or token ids in, logits out.
     pub(crate) decoder: GraphFile,
     /// Pictures in, embeddings out.
     pub(crate) vision: Option<GraphFile>,
@@ -25,30 +56,15 @@ pub(crate) struct Folder {
     pub(crate) audio: Option<GraphFile>,
 }
 
-/// One graph file and the precision its name tells.
+/// One graph file and the precision that its name tells.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct GraphFile {
     /// The `.onnx` file.
     pub(crate) path: PathBuf,
-    /// Precision, as people name it: `fp32`, `fp16`, `q8`, `q4`, `q4f16` ...
-    pub(crate) dtype: &'static str,
+    /// Precision, as people name it: `fp32`, `fp16`, `q8`, `q4`, `q4f16` ... `None` where only the
+    /// graph itself tells.
+    pub(crate) dtype: Option<&'static str>,
 }
-
-/// Precisions and the suffixes that published folders give them.
-const SUFFIXES: [(&str, &str); 12] = [
-    ("fp32", ""),
-    ("fp16", "_fp16"),
-    ("q8", "_quantized"),
-    ("int8", "_int8"),
-    ("uint8", "_uint8"),
-    ("q4", "_q4"),
-    ("q4f16", "_q4f16"),
-    ("bnb4", "_bnb4"),
-    ("q2", "_q2"),
-    ("q2f16", "_q2f16"),
-    ("q1", "_q1"),
-    ("q1f16", "_q1f16"),
-];
 
 /// Best first for the graphs that every token passes: small weights before exact ones, and 32-bit
 /// activations before 16-bit ones, which most processors only emulate.
@@ -58,132 +74,163 @@ const TEXT_ORDER: [&str; 5] = ["q4", "q4f16", "q8", "fp16", "fp32"];
 /// four bits.
 const ENCODER_ORDER: [&str; 5] = ["fp16", "q8", "q4f16", "q4", "fp32"];
 
+/// Best first for encoders that overflow in 16 bits.
+const EXACT_ORDER: [&str; 5] = ["q8", "q4", "fp32", "fp16", "q4f16"];
+
+/// What all layouts of a role are to be called, in an error.
+const EXPECTED: &str = "onnx/decoder_model_merged.onnx or onnx/decoder_model_merged_q4.onnx, \
+                        _q4f16, _quantized, _fp16 (or decoder/model.onnx, or a single model.onnx)";
+
 impl Folder {
-    /// Finds the files of a model folder; `dtype` is the precision to prefer where it is there.
+    /// Finds the graphs of a model folder. `overflows` says that the encoders need more than 16-bit
+    /// floats, so that others are preferred.
     ///
     /// # Errors
-    /// When the folder cannot be read, lacks a file that every model has, or has another layout.
-    pub(crate) fn find(path: &Path, dtype: Option<&str>) -> Result<Self, Error> {
-        let preferred = dtype.map(known_dtype).transpose()?;
-        std::fs::read_dir(path)
-            .map_err(|source| Error::Folder { path: path.to_owned(), source })?;
-        let config = path.join("config.json");
-        if !config.is_file() {
-            return Err(missing(path, "its configuration", "config.json"));
+    /// When the folder lacks a graph that every model has, lacks a precision that was demanded, or
+    /// has another layout.
+    pub(crate) fn find(path: &Path, dtypes: Dtypes, overflows: bool) -> Result<Self, Error> {
+        let encoder = if overflows { EXACT_ORDER } else { ENCODER_ORDER };
+        let finder = Finder { folder: path, dtypes, encoder };
+        if path.join(genai::FILE).is_file() {
+            return finder.by_genai_config();
         }
-        let generation_config = path.join("generation_config.json");
-        let text = |stem, what| {
-            let file = find_graph(path, stem, preferred, &TEXT_ORDER);
-            file.ok_or_else(|| missing_graph(path, stem, what))
-        };
-        let encoder = |stem| find_graph(path, stem, preferred, &ENCODER_ORDER);
-        Ok(Self {
-            path: path.to_owned(),
-            config,
-            generation_config: generation_config.is_file().then_some(generation_config),
-            decoder: text("decoder_model_merged", "its decoder")?,
-            embed: text("embed_tokens", "its token embeddings")?,
-            vision: encoder("vision_encoder"),
-            audio: encoder("audio_encoder"),
-        })
+        if let Some(decoder) = finder.graph(Role::Decoder, "decoder_model_merged")? {
+            return finder.merged(decoder);
+        }
+        if let Some(decoder) = finder.unnamed(Role::Decoder, "decoder/model")? {
+            return finder.split(decoder, Names::default());
+        }
+        match finder.graph(Role::Decoder, "model")? {
+            Some(decoder) => Ok(finder.single(decoder, Names::default())),
+            None => Err(missing(path, "its decoder", EXPECTED)),
+        }
     }
 }
 
-fn known_dtype(name: &str) -> Result<&'static str, Error> {
-    let known = SUFFIXES.iter().map(|(dtype, _)| *dtype);
-    known.clone().find(|dtype| *dtype == name).ok_or_else(|| Error::Option {
-        name: "dtype",
-        reason: format!("{name:?} is none of {}", known.collect::<Vec<_>>().join(", ")),
-    })
+/// Looks for the graphs of a folder.
+struct Finder<'a> {
+    folder: &'a Path,
+    dtypes: Dtypes,
+    encoder: [&'static str; 5],
 }
 
-/// The file of a role in the preferred precision, else in the best of `order`, else in any.
-fn find_graph(
-    folder: &Path,
-    stem: &str,
-    preferred: Option<&'static str>,
-    order: &[&'static str],
-) -> Option<GraphFile> {
-    let any = SUFFIXES.iter().map(|(dtype, _)| *dtype);
-    let wanted = preferred.into_iter().chain(order.iter().copied()).chain(any);
-    wanted.into_iter().find_map(|dtype| {
-        let (_, suffix) = SUFFIXES.iter().find(|(name, _)| *name == dtype)?;
-        let name = format!("{stem}{suffix}.onnx");
-        let places = [folder.join("onnx").join(&name), folder.join(&name)];
-        let path = places.into_iter().find(|path| path.is_file())?;
-        Some(GraphFile { path, dtype })
-    })
+impl Finder<'_> {
+    fn by_genai_config(&self) -> Result<Folder, Error> {
+        let genai = GenAi::open(self.folder)?;
+        let graph = |role, path: Option<PathBuf>| match path {
+            Some(path) if path.is_file() => Ok(Some(self.demand_none(role, path)?)),
+            Some(path) => Err(self.named_but_missing(role, &path)),
+            None => Ok(None),
+        };
+        let decoder = graph(Role::Decoder, Some(genai.decoder))?;
+        let decoder = decoder.ok_or_else(|| missing(self.folder, "its decoder", EXPECTED))?;
+        let embed = graph(Role::Embedding, genai.embedding)?;
+        if embed.is_none() {
+            return Ok(self.single(decoder, genai.names));
+        }
+        Ok(Folder {
+            layout: FolderLayout::Split,
+            vision: graph(Role::Vision, genai.vision)?,
+            audio: graph(Role::Audio, genai.audio)?,
+            embed,
+            ..self.single(decoder, genai.names)
+        })
+    }
+
+    fn merged(&self, decoder: GraphFile) -> Result<Folder, Error> {
+        let embed = self.graph(Role::Embedding, "embed_tokens")?;
+        let embed = embed.ok_or_else(|| {
+            let expected =
+                "onnx/embed_tokens.onnx or onnx/embed_tokens_q4.onnx, _q4f16, _quantized, _fp16";
+            missing(self.folder, "its token embeddings", expected)
+        })?;
+        Ok(Folder {
+            layout: FolderLayout::Merged,
+            embed: Some(embed),
+            vision: self.graph(Role::Vision, "vision_encoder")?,
+            audio: self.graph(Role::Audio, "audio_encoder")?,
+            ..self.single(decoder, Names::default())
+        })
+    }
+
+    fn split(&self, decoder: GraphFile, names: Names) -> Result<Folder, Error> {
+        let embed = self.unnamed(Role::Embedding, "embedding/model")?;
+        let embed = embed
+            .ok_or_else(|| missing(self.folder, "its token embeddings", "embedding/model.onnx"))?;
+        Ok(Folder {
+            layout: FolderLayout::Split,
+            embed: Some(embed),
+            vision: self.unnamed(Role::Vision, "vision_encoder/model")?,
+            audio: self.unnamed(Role::Audio, "audio_encoder/model")?,
+            ..self.single(decoder, names)
+        })
+    }
+
+    fn single(&self, decoder: GraphFile, names: Names) -> Folder {
+        let (path, layout) = (self.folder.to_owned(), FolderLayout::Single);
+        Folder { path, layout, names, embed: None, decoder, vision: None, audio: None }
+    }
+
+    /// The file of a role: in the precision that is demanded, else in the preferred one, else in the
+    /// best there is.
+    fn graph(&self, role: Role, stem: &str) -> Result<Option<GraphFile>, Error> {
+        let find = |dtype: &'static str| {
+            let (_, suffix) = SUFFIXES.iter().find(|(name, _)| *name == dtype)?;
+            let name = format!("{stem}{suffix}.onnx");
+            let places = [self.folder.join("onnx").join(&name), self.folder.join(&name)];
+            let path = places.into_iter().find(|path| path.is_file())?;
+            Some(GraphFile { path, dtype: Some(dtype) })
+        };
+        let order = match role {
+            Role::Embedding | Role::Decoder => &TEXT_ORDER,
+            Role::Vision | Role::Audio => &self.encoder,
+        };
+        let any = SUFFIXES.iter().map(|(dtype, _)| *dtype);
+        let wanted = self.dtypes.preferred().into_iter().chain(order.iter().copied()).chain(any);
+        let best = wanted.into_iter().find_map(find);
+        match self.dtypes.demanded(role) {
+            Some(dtype) if best.is_some() => {
+                find(dtype).map(Some).ok_or_else(|| self.not_in(role, dtype))
+            }
+            Some(_) | None => Ok(best),
+        }
+    }
+
+    /// A file whose name tells no precision.
+    fn unnamed(&self, role: Role, stem: &str) -> Result<Option<GraphFile>, Error> {
+        let path = self.folder.join(format!("{stem}.onnx"));
+        path.is_file().then(|| self.demand_none(role, path)).transpose()
+    }
+
+    /// A file whose name tells no precision, unless one was demanded.
+    fn demand_none(&self, role: Role, path: PathBuf) -> Result<GraphFile, Error> {
+        match self.dtypes.demanded(role) {
+            Some(dtype) => Err(self.not_in(role, dtype)),
+            None => Ok(GraphFile { path, dtype: None }),
+        }
+    }
+
+    fn not_in(&self, role: Role, dtype: &str) -> Error {
+        let folder = self.folder.display();
+        let reason = format!("{role}={dtype}, but {folder} has no {role} graph that is named so");
+        Error::Option { name: "dtype", reason }
+    }
+
+    fn named_but_missing(&self, role: Role, path: &Path) -> Error {
+        let what = match role {
+            Role::Embedding => "its token embeddings",
+            Role::Decoder => "its decoder",
+            Role::Vision => "its vision encoder",
+            Role::Audio => "its audio encoder",
+        };
+        let path = path.strip_prefix(self.folder).unwrap_or(path).display();
+        missing(self.folder, what, format!("{path}, which {} names", genai::FILE))
+    }
 }
 
 fn missing(folder: &Path, what: &'static str, expected: impl Into<String>) -> Error {
     Error::Missing { folder: folder.to_owned(), what, expected: expected.into() }
 }
 
-fn missing_graph(folder: &Path, stem: &str, what: &'static str) -> Error {
-    let mut expected =
-        format!("onnx/{stem}.onnx or onnx/{stem}_q4.onnx, _q4f16, _quantized, _fp16");
-    if folder.join("genai_config.json").is_file() {
-        expected
-            .push_str(" (this folder was made for onnxruntime-genai, which names them otherwise)");
-    }
-    missing(folder, what, expected)
-}
-
 #[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used, reason = "a test may panic")]
-
-    use super::*;
-
-    fn folder(files: &[&str]) -> tempfile::TempDir {
-        let folder = tempfile::tempdir().unwrap();
-        std::fs::create_dir(folder.path().join("onnx")).unwrap();
-        for file in files {
-            std::fs::write(folder.path().join(file), "").unwrap();
-        }
-        folder
-    }
-
-    const MINIMAL: [&str; 3] =
-        ["config.json", "onnx/decoder_model_merged.onnx", "onnx/embed_tokens.onnx"];
-
-    fn check_dtypes(extra: &[&str], preferred: Option<&str>, decoder: &str, embed: &str) {
-        let files: Vec<&str> = MINIMAL.iter().chain(extra).copied().collect();
-        let folder = folder(&files);
-        let found = Folder::find(folder.path(), preferred).unwrap();
-        assert_eq!((found.decoder.dtype, found.embed.dtype), (decoder, embed));
-    }
-
-    #[test]
-    fn precision_is_chosen_per_graph() {
-        check_dtypes(&[], None, "fp32", "fp32");
-        check_dtypes(&["onnx/decoder_model_merged_q4.onnx"], None, "q4", "fp32");
-        check_dtypes(&["onnx/decoder_model_merged_q4.onnx"], Some("fp32"), "fp32", "fp32");
-        check_dtypes(&["onnx/embed_tokens_fp16.onnx"], Some("fp16"), "fp32", "fp16");
-        check_dtypes(&["decoder_model_merged_q4f16.onnx"], Some("q8"), "q4f16", "fp32");
-    }
-
-    #[test]
-    fn encoders_are_optional() {
-        let text = folder(&MINIMAL);
-        let found = Folder::find(text.path(), None).unwrap();
-        assert_eq!((found.vision, found.audio), (None, None));
-        assert_eq!(found.generation_config, None);
-    }
-
-    fn check_error(files: &[&str], dtype: Option<&str>, expected: &str) {
-        let folder = folder(files);
-        let error = Folder::find(folder.path(), dtype).unwrap_err().to_string();
-        assert!(error.contains(expected), "{error}");
-    }
-
-    #[test]
-    fn errors_name_what_is_missing_and_what_would_do() {
-        check_error(&[], None, "lacks its configuration; expected config.json");
-        check_error(&MINIMAL[..2], None, "lacks its token embeddings; expected onnx/embed_tokens");
-        check_error(&["config.json", "genai_config.json"], None, "made for onnxruntime-genai");
-        check_error(&MINIMAL, Some("q3"), "option dtype: \"q3\" is none of fp32, fp16");
-        let error = Folder::find(Path::new("/nowhere"), None).unwrap_err().to_string();
-        assert!(error.starts_with("model folder /nowhere: "), "{error}");
-    }
-}
+mod tests;

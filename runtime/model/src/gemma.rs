@@ -3,111 +3,69 @@
 //! engine.
 
 pub mod audio;
+mod block;
 pub(crate) mod cache;
 pub(crate) mod config;
 pub(crate) mod encoder;
 pub(crate) mod generate;
 pub mod image;
 pub(crate) mod layout;
+pub(crate) mod open;
 pub(crate) mod ports;
+mod prefill;
+pub(crate) mod trace;
+pub(crate) mod variant;
 pub mod video;
+mod window;
 
 use std::time::{Duration, Instant};
 
 use crate::engine::{Engine, Tensor};
 use crate::error::Error;
-use crate::folder::{Folder, GraphFile};
-use crate::graph::{Graph, Port};
-use cache::{Cache, Slot};
-use config::Config;
-use encoder::Encoder;
-use ports::{DecoderPorts, EmbedPorts};
+use crate::graph::Port;
+pub(crate) use block::{Block, Soft, SoftKind};
+use cache::{Cache, Shorten, Slot};
+use config::{Config, LayerKind};
+use encoder::{Encoder, Forms};
+use ports::{DecoderPorts, EmbedPorts, KvPorts};
 
 /// A model whose graphs are loaded.
 pub(crate) struct Gemma<E: Engine> {
     engine: E,
     config: Config,
-    embed: E::Graph,
-    embed_ports: EmbedPorts,
+    /// A graph that embeds tokens itself has none.
+    embed: Option<(E::Graph, EmbedPorts)>,
     decoder: E::Graph,
     decoder_ports: DecoderPorts,
     vision: Result<Encoder<E>, String>,
     audio: Result<Encoder<E>, String>,
     cache: Cache<E::Value>,
+    /// Rows of the past that the next token sees in sliding layers; `None` where all are kept.
+    window: Option<usize>,
     logits: Vec<f32>,
+    all_logits: bool,
     engine_time: Duration,
 }
 
-/// Tokens to be processed in one step, with what the embedding graph cannot know about them.
-pub(crate) struct Block<'a> {
-    /// What each row stands for in the cache.
-    pub(crate) slots: &'a [Slot],
-    /// Ids to look up; the pad token where a soft token stands.
-    pub(crate) ids: Vec<i64>,
-    /// Ids as the prompt spells them, placeholders included.
-    pub(crate) placeholder_ids: Vec<i64>,
-    /// Rows of encoder features `[rows, hidden]`, with the first row of the block they belong to.
-    pub(crate) features: Vec<(usize, &'a [f32])>,
-}
-
-impl<'a> Block<'a> {
-    /// One token of the vocabulary.
-    pub(crate) fn token(slot: &'a [Slot; 1], id: u32) -> Self {
-        let ids = vec![i64::from(id)];
-        Self { slots: slot, placeholder_ids: ids.clone(), ids, features: Vec::new() }
-    }
-}
-
 impl<E: Engine> Gemma<E> {
-    /// Loads the graphs of a folder.
-    ///
-    /// # Errors
-    /// When a file is damaged, a graph is not of its role, or the engine refuses one that every
-    /// reply needs. A refused encoder is remembered, and said when something is to be encoded.
-    pub(crate) fn open(engine: E, folder: &Folder, config: Config) -> Result<(Self, u64), Error> {
-        let embed_graph = Graph::read(&folder.embed.path)?;
-        let decoder_graph = Graph::read(&folder.decoder.path)?;
-        let read = |file: &Option<GraphFile>| {
-            file.as_ref().map(|file| Graph::read(&file.path)).transpose()
-        };
-        let (vision_graph, audio_graph) = (read(&folder.vision)?, read(&folder.audio)?);
-        let embed_ports = EmbedPorts::find(&embed_graph, &config)?;
-        let decoder_ports = DecoderPorts::find(&decoder_graph, &config)?;
-        if decoder_ports.per_layer.is_some() && embed_ports.per_layer.is_none() {
-            let reason = "the decoder needs per_layer_inputs, which it does not give";
-            return Err(embed_graph.wrong("embedding", reason));
-        }
-        let embed = engine.load(&embed_ports.spec(&embed_graph))?;
-        let decoder = engine.load(&decoder_ports.spec(&decoder_graph, &config))?;
-        let vision = Encoder::open(&engine, vision_graph, "vision", config.hidden)?;
-        let audio = Encoder::open(&engine, audio_graph, "audio", config.hidden)?;
-        let encoders = [&vision, &audio].into_iter().flatten().map(Encoder::bytes);
-        let bytes = embed_graph.bytes + decoder_graph.bytes + encoders.sum::<u64>();
-        let cache = empty_cache(&engine, &decoder_ports)?;
-        let new = Self {
-            engine,
-            config,
-            embed,
-            embed_ports,
-            decoder,
-            decoder_ports,
-            vision,
-            audio,
-            cache,
-            logits: Vec::new(),
-            engine_time: Duration::ZERO,
-        };
-        Ok((new, bytes))
-    }
-
     /// What the configuration says.
     pub(crate) fn config(&self) -> &Config {
         &self.config
     }
 
-    /// Whether pictures, and whether sound, can be encoded.
-    pub(crate) fn encodes(&self) -> (bool, bool) {
-        (self.vision.is_ok(), self.audio.is_ok())
+    /// What the encoders want pictures and sound to be made into.
+    pub(crate) fn forms(&self, image_budget: usize) -> Forms {
+        Forms {
+            image_budget,
+            image: self.vision.as_ref().map(Encoder::form).unwrap_or_default(),
+            sound: self.audio.as_ref().map(Encoder::form).unwrap_or_default(),
+        }
+    }
+
+    /// Why pictures, and why sound, cannot be encoded; `None` where they can.
+    pub(crate) fn refusals(&self) -> (Option<&str>, Option<&str>) {
+        let (vision, audio) = (self.vision.as_ref().err(), self.audio.as_ref().err());
+        (vision.map(String::as_str), audio.map(String::as_str))
     }
 
     /// Says whether what a prompt holds can be encoded.
@@ -127,9 +85,36 @@ impl<E: Engine> Gemma<E> {
         &self.cache
     }
 
+    /// Rows of the past that the next token sees in sliding layers; `None` where all are kept.
+    pub(crate) fn window(&self) -> Option<usize> {
+        self.window
+    }
+
+    /// Bytes of the keys and values of one token, in sliding and in global layers.
+    pub(crate) fn token_bytes(&self) -> (usize, usize) {
+        let of = |kind: LayerKind| {
+            let layers = self.decoder_ports.kv.iter().filter(|kv| kv.kind == kind);
+            layers.map(KvPorts::bytes).sum()
+        };
+        (of(LayerKind::Sliding), of(LayerKind::Global))
+    }
+
+    /// Bytes of all keys and values that are kept now.
+    pub(crate) fn cache_bytes(&self) -> usize {
+        let (sliding, global) = self.token_bytes();
+        sliding * (self.cache.recent() + self.cache.spared()) + global * self.cache.len()
+    }
+
     /// Logits `[vocabulary] f32` of the token that follows the last one processed.
     pub(crate) fn logits(&mut self) -> &mut [f32] {
-        &mut self.logits
+        let last = self.logits.len().saturating_sub(self.config.vocabulary);
+        &mut self.logits[last..]
+    }
+
+    /// Logits `[rows, vocabulary] f32` of the last block: of all its tokens or, unless all were
+    /// asked for, of its last.
+    pub(crate) fn block_logits(&self) -> &[f32] {
+        &self.logits
     }
 
     /// Time spent in the engine so far, by the monotonic clock.
@@ -137,16 +122,27 @@ impl<E: Engine> Gemma<E> {
         self.engine_time
     }
 
-    /// Forgets all but the first `tokens` tokens.
+    /// Forgets all but the first `tokens` tokens, which the cache has named.
+    ///
+    /// # Errors
+    /// When the engine cannot copy a tensor; the cache is then empty.
+    pub(crate) fn truncate(&mut self, tokens: usize) -> Result<(), Error> {
+        let kept = match tokens {
+            0 => Ok(()),
+            _ => self.cache.truncate(tokens, &Shortener(&self.engine)),
+        };
+        if tokens == 0 || kept.is_err() {
+            self.cache = empty_cache(&self.engine, &self.decoder_ports, self.window)?;
+        }
+        kept
+    }
+
+    /// Makes it possible to go back to what the cache holds now.
     ///
     /// # Errors
     /// When the engine cannot copy a tensor.
-    pub(crate) fn truncate(&mut self, tokens: usize) -> Result<(), Error> {
-        if tokens == 0 {
-            self.cache = empty_cache(&self.engine, &self.decoder_ports)?;
-            return Ok(());
-        }
-        self.cache.truncate(tokens, |value| self.engine.first_rows(value, tokens))
+    pub(crate) fn remember(&mut self) -> Result<(), Error> {
+        self.cache.remember(&Shortener(&self.engine))
     }
 
     /// Features `[soft_tokens, hidden] f32` of a picture.
@@ -178,19 +174,14 @@ impl<E: Engine> Gemma<E> {
     /// # Errors
     /// When the engine fails; the cache is then as it was.
     pub(crate) fn forward(&mut self, block: &Block<'_>) -> Result<(), Error> {
-        let rows = block.slots.len();
-        let ids = integers(&self.engine, &self.embed_ports.ids, vec![1, rows], block.ids.clone())?;
-        let started = Instant::now();
-        let name = self.embed_ports.ids.name.as_str();
-        let embedded = self.engine.run(&mut self.embed, &[(name, &ids)])?;
-        self.engine_time += started.elapsed();
-        let mut embedded: Vec<Option<E::Value>> = embedded.into_iter().map(Some).collect();
-        let per_layer = self.per_layer(&mut embedded)?;
-        let embeds = self.merged(&mut embedded, block)?;
+        let embedded = self.embed(block)?;
         let extra = step_inputs(&self.engine, &self.decoder_ports, self.cache.len(), block)?;
         let ports = &self.decoder_ports;
-        let mut inputs: Vec<(&str, &E::Value)> = vec![(&ports.embeds.name, &embeds)];
-        if let (Some(port), Some(value)) = (&ports.per_layer, &per_layer) {
+        let mut inputs: Vec<(&str, &E::Value)> = Vec::new();
+        if let (Some(port), Some(value)) = (&ports.embeds, &embedded.embeds) {
+            inputs.push((&port.name, value));
+        }
+        if let (Some(port), Some(value)) = (&ports.per_layer, &embedded.per_layer) {
             inputs.push((&port.name, value));
         }
         inputs.extend(extra.iter().map(|(port, value)| (port.name.as_str(), value)));
@@ -203,10 +194,41 @@ impl<E: Engine> Gemma<E> {
         self.take_outputs(outputs, block.slots)
     }
 
+    /// Embeddings and per-layer inputs of a block, as the decoder wants them.
+    fn embed(&mut self, block: &Block<'_>) -> Result<Embedded<E::Value>, Error> {
+        let Some((graph, ports)) = &mut self.embed else {
+            return Ok(Embedded { embeds: None, per_layer: None });
+        };
+        // A graph that puts features in place itself looks for placeholders, and gives per-layer
+        // inputs that depend on the features.
+        let ids = if ports.merges() { &block.placeholder_ids } else { &block.ids };
+        let shape = vec![1, block.slots.len()];
+        let ids = integers(&self.engine, &ports.ids, shape, ids.clone())?;
+        let mut features = Vec::new();
+        let kinds =
+            [(&ports.image_features, SoftKind::Picture), (&ports.audio_features, SoftKind::Sound)];
+        for (port, kind) in kinds {
+            let Some(port) = port else { continue };
+            let (rows, data) = block.features_of(kind);
+            let value = floats(&self.engine, port, vec![rows, self.config.hidden], data)?;
+            features.push((port.name.as_str(), value));
+        }
+        let mut inputs = vec![(ports.ids.name.as_str(), &ids)];
+        inputs.extend(features.iter().map(|(name, value)| (*name, value)));
+        let started = Instant::now();
+        let outputs = self.engine.run(graph, &inputs)?;
+        self.engine_time += started.elapsed();
+        let mut outputs: Vec<Option<E::Value>> = outputs.into_iter().map(Some).collect();
+        let per_layer = self.per_layer(&mut outputs)?;
+        Ok(Embedded { embeds: self.merged(&mut outputs, block)?, per_layer })
+    }
+
     /// Per-layer inputs in the element type and rank of the decoder, where it takes them.
     fn per_layer(&self, embedded: &mut [Option<E::Value>]) -> Result<Option<E::Value>, Error> {
-        let ports = (&self.decoder_ports.per_layer, &self.embed_ports.per_layer);
-        let (Some(to), Some((place, from))) = ports else { return Ok(None) };
+        let from = self.embed.as_ref().and_then(|(_, ports)| ports.per_layer.as_ref());
+        let (Some(to), Some((place, from))) = (&self.decoder_ports.per_layer, from) else {
+            return Ok(None);
+        };
         let same = to.element == from.element && to.dims.len() == from.dims.len();
         let value = take(embedded, *place, "embedding")?;
         if same {
@@ -222,7 +244,7 @@ impl<E: Engine> Gemma<E> {
             let width = shape.pop().unwrap_or(0) / layers;
             shape.extend([layers, width]);
         }
-        self.enter_floats(to, shape, data.into_owned()).map(Some)
+        floats(&self.engine, to, shape, data.into_owned()).map(Some)
     }
 
     /// Embeddings in the element type of the decoder, with features in place of soft tokens.
@@ -230,26 +252,23 @@ impl<E: Engine> Gemma<E> {
         &self,
         embedded: &mut [Option<E::Value>],
         block: &Block<'_>,
-    ) -> Result<E::Value, Error> {
-        let to = &self.decoder_ports.embeds;
-        let value = take(embedded, self.embed_ports.embeds, "embedding")?;
-        if block.features.is_empty() && self.embed_ports.embeds_element == to.element {
-            return Ok(value);
+    ) -> Result<Option<E::Value>, Error> {
+        let (Some(to), Some((_, from))) = (&self.decoder_ports.embeds, &self.embed) else {
+            return Ok(None);
+        };
+        let value = take(embedded, from.embeds, "embedding")?;
+        if block.features.is_empty() && from.embeds_element == to.element {
+            return Ok(Some(value));
         }
         let (shape, data) = self.engine.floats(&value)?;
         let mut data = data.into_owned();
-        for (first, features) in &block.features {
-            let start = first * self.config.hidden;
-            let rows = data.get_mut(start..start + features.len());
-            let rows = rows.ok_or_else(|| {
-                Error::engine("embedding", "cannot put features in place", "too few rows")
-            })?;
-            rows.copy_from_slice(features);
+        for soft in &block.features {
+            soft.put(&mut data, self.config.hidden)?;
         }
-        self.enter_floats(to, shape, data)
+        floats(&self.engine, to, shape, data).map(Some)
     }
 
-    /// Keeps keys and values, and copies the last row of the logits to the host.
+    /// Keeps keys and values, and copies the logits that are wanted to the host.
     fn take_outputs(&mut self, outputs: Vec<E::Value>, slots: &[Slot]) -> Result<(), Error> {
         let mut outputs: Vec<Option<E::Value>> = outputs.into_iter().map(Some).collect();
         let mut take = |place: usize| take(&mut outputs, place, "decoder");
@@ -257,26 +276,31 @@ impl<E: Engine> Gemma<E> {
         let layers = self.decoder_ports.kv.iter();
         let layers = layers.map(|kv| Ok([take(kv.key_output)?, take(kv.value_output)?]));
         let layers = layers.collect::<Result<Vec<_>, Error>>()?;
-        let (_, all) = self.engine.floats(&logits)?;
-        let last = all.len().checked_sub(self.config.vocabulary).and_then(|at| all.get(at..));
-        let last = last.ok_or_else(|| {
-            let reason = format!("{} of {} entries", all.len(), self.config.vocabulary);
-            Error::engine("decoder", "the logits are too few", reason)
-        })?;
-        self.logits.clear();
-        self.logits.extend_from_slice(last);
+        let rows = if self.all_logits { slots.len() } else { 1 };
+        self.logits = self.engine.last_floats(&logits, rows * self.config.vocabulary)?;
         self.cache.advance(layers, slots);
-        Ok(())
+        self.cache.trim(&Shortener(&self.engine))
+    }
+}
+
+/// What the embedding graph makes of a block.
+struct Embedded<V> {
+    embeds: Option<V>,
+    per_layer: Option<V>,
+}
+
+/// Shortens the tensors of an engine.
+struct Shortener<'e, E>(&'e E);
+
+impl<E: Engine> Shorten<E::Value> for Shortener<'_, E> {
+    type Error = Error;
+
+    fn first(&self, value: &E::Value, rows: usize) -> Result<E::Value, Error> {
+        self.0.first_rows(value, rows)
     }
 
-    fn enter_floats(
-        &self,
-        port: &Port,
-        shape: Vec<usize>,
-        data: Vec<f32>,
-    ) -> Result<E::Value, Error> {
-        let tensor = Tensor::floats(shape, data, port.element);
-        self.engine.enter(tensor.map_err(|reason| Error::engine("gemma", &port.name, reason))?)
+    fn last(&self, value: &E::Value, rows: usize) -> Result<E::Value, Error> {
+        self.0.last_rows(value, rows)
     }
 }
 
@@ -301,6 +325,9 @@ fn step_inputs<'p, E: Engine>(
         let ids = block.placeholder_ids.clone();
         inputs.push((port, integers(engine, port, vec![1, rows], ids)?));
     }
+    if let Some(port) = &ports.types {
+        inputs.push((port, integers(engine, port, vec![1, rows], block.picture_mask())?));
+    }
     Ok(inputs)
 }
 
@@ -314,16 +341,27 @@ fn integers<E: Engine>(
     engine.enter(tensor.map_err(|reason| Error::engine("gemma", &port.name, reason))?)
 }
 
-fn empty_cache<E: Engine>(engine: &E, ports: &DecoderPorts) -> Result<Cache<E::Value>, Error> {
-    let empty = |port: &Port, heads: usize, width: usize| {
-        let tensor = Tensor::floats(vec![1, heads, 0, width], Vec::new(), port.element);
-        engine.enter(tensor.map_err(|reason| Error::engine("gemma", &port.name, reason))?)
+fn floats<E: Engine>(
+    engine: &E,
+    port: &Port,
+    shape: Vec<usize>,
+    data: Vec<f32>,
+) -> Result<E::Value, Error> {
+    let tensor = Tensor::floats(shape, data, port.element);
+    engine.enter(tensor.map_err(|reason| Error::engine("gemma", &port.name, reason))?)
+}
+
+fn empty_cache<E: Engine>(
+    engine: &E,
+    ports: &DecoderPorts,
+    window: Option<usize>,
+) -> Result<Cache<E::Value>, Error> {
+    let layer = |kv: &KvPorts| {
+        let shape = || vec![1, kv.shape.heads, 0, kv.shape.width];
+        let empty = |port: &Port| floats(engine, port, shape(), Vec::new());
+        Ok(([empty(&kv.key)?, empty(&kv.value)?], kv.kind == LayerKind::Sliding))
     };
-    let layer = |kv: &ports::KvPorts| {
-        let (heads, width) = (kv.shape.heads, kv.shape.width);
-        Ok([empty(&kv.key, heads, width)?, empty(&kv.value, heads, width)?])
-    };
-    Ok(Cache::empty(ports.kv.iter().map(layer).collect::<Result<_, Error>>()?))
+    Ok(Cache::empty(ports.kv.iter().map(layer).collect::<Result<_, Error>>()?, window))
 }
 
 /// Takes an output out of those that a graph gave.

@@ -1,7 +1,10 @@
 //! What a graph file says about itself: its inputs and outputs with their element types and
 //! dimensions, its operators, and the files that hold its weights. Engines read the rest.
 
+pub(crate) mod edit;
 mod onnx;
+mod positions;
+mod precision;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -23,6 +26,12 @@ pub(crate) struct Graph {
     pub(crate) operators: BTreeSet<String>,
     /// Bytes on disk, weights included.
     pub(crate) bytes: u64,
+    /// Precision of its weights, as people name it.
+    pub(crate) dtype: &'static str,
+    /// Positions that it can tell apart; `None` where it tells any number apart.
+    pub(crate) positions: Option<usize>,
+    /// Whether a matrix product is computed in 16-bit floats.
+    pub(crate) multiplies_in_f16: bool,
 }
 
 /// One input or output of a graph.
@@ -44,6 +53,18 @@ pub(crate) enum Element {
     I64,
     I32,
     Bool,
+}
+
+impl Element {
+    /// Bytes of one element.
+    pub(crate) fn bytes(self) -> usize {
+        match self {
+            Self::F32 | Self::I32 => 4,
+            Self::F16 => 2,
+            Self::I64 => 8,
+            Self::Bool => 1,
+        }
+    }
 }
 
 impl Graph {
@@ -72,10 +93,13 @@ impl Graph {
         let inputs = graph.input.iter().filter(|port| !initializers.contains(port.name.as_str()));
         Ok(Self {
             path: path.to_owned(),
-            inputs: inputs.map(port).collect::<Result<_, _>>().map_err(truncated)?,
-            outputs: graph.output.iter().map(port).collect::<Result<_, _>>().map_err(truncated)?,
+            inputs: inputs.map(|info| port(path, info)).collect::<Result<_, _>>()?,
+            outputs: graph.output.iter().map(|info| port(path, info)).collect::<Result<_, _>>()?,
             operators: graph.node.iter().map(operator).collect(),
             bytes,
+            dtype: precision::dtype(&graph),
+            positions: positions::counted(&graph),
+            multiplies_in_f16: precision::multiplies_in_f16(&graph),
         })
     }
 
@@ -102,21 +126,40 @@ fn operator(node: &onnx::NodeProto) -> String {
     }
 }
 
-fn port(info: &ValueInfoProto) -> Result<Port, String> {
+fn port(path: &Path, info: &ValueInfoProto) -> Result<Port, Error> {
     let name = info.name.clone();
     let tensor = info.r#type.as_ref().and_then(|kind| kind.tensor_type.as_ref());
-    let tensor = tensor.ok_or_else(|| format!("{name} has no tensor type"))?;
+    let tensor = tensor.ok_or_else(|| {
+        let reason = format!("{name} has no tensor type");
+        Error::Truncated { path: path.to_owned(), reason }
+    })?;
     let element = match tensor.elem_type {
         1 => Element::F32,
         6 => Element::I32,
         7 => Element::I64,
         9 => Element::Bool,
         10 => Element::F16,
-        other => return Err(format!("{name} has element type {other}, which no engine takes")),
+        other => {
+            let (path, port, element) = (path.to_owned(), name, element_name(other));
+            return Err(Error::Element { path, port, element });
+        }
     };
     let dims = tensor.shape.iter().flat_map(|shape| &shape.dim);
     let dims = dims.map(|dim| dim.dim_value.and_then(|value| usize::try_from(value).ok()));
     Ok(Port { name, element, dims: dims.collect() })
+}
+
+/// Element types of `onnx.proto3` that no port of ours may have.
+fn element_name(kind: i32) -> String {
+    match kind {
+        2 => "uint8".into(),
+        3 => "int8".into(),
+        8 => "string".into(),
+        11 => "float64".into(),
+        16 => "bfloat16".into(),
+        17..=20 => "float8".into(),
+        other => format!("element type {other}"),
+    }
 }
 
 /// Every file of weights beside a graph with the bytes it must have at least.

@@ -17,7 +17,11 @@ pub mod tokens;
 
 pub use engine::EngineKind;
 pub use error::Error;
+pub use folder::FolderLayout;
 pub use gemma::generate::{Reply, ReplyOptions};
+pub use gemma::open::GraphInfo;
+pub use gemma::trace::Trace;
+pub use gemma::variant::{Family, Variant};
 pub use gemma::{audio, image, video};
-pub use model::{Model, ModelInfo, Options};
+pub use model::{KvInfo, Model, ModelInfo, Options};
 pub use sample::Sampling;

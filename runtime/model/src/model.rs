@@ -4,16 +4,19 @@ use std::path::{Path, PathBuf};
 
 use gemma_types::{Message, ToolSpec};
 
-use crate::engine::EngineKind;
 use crate::engine::ort::Ort;
 use crate::engine::tract::Tract;
+use crate::engine::{Engine, EngineKind};
 use crate::error::Error;
-use crate::folder::Folder;
+use crate::folder::{Dtypes, Folder, FolderLayout};
 use crate::gemma::Gemma;
 use crate::gemma::config::Config;
 use crate::gemma::generate::{Limits, Reply, ReplyOptions, Request};
 use crate::gemma::image;
-use crate::prompt::{self, Template};
+use crate::gemma::open::{GraphInfo, Use};
+use crate::gemma::trace::Trace;
+use crate::gemma::variant::{Family, Variant};
+use crate::prompt::{self, Prompt, Template};
 use crate::sample::Sampling;
 use crate::tokens::Tokenizer;
 
@@ -30,13 +33,17 @@ pub struct Options {
     /// Most soft tokens of a picture: 70, 140, 280, 560 or 1120. Without it: what the folder says.
     pub image_budget: Option<usize>,
     /// Precision of the graphs to prefer where the folder has several: `fp32`, `fp16`, `q8`, `q4`,
-    /// `q4f16` and so on. Without it: `q4`, `q4f16`, `q8`, `fp16`, `fp32` for the text graphs and
+    /// `q4f16` and so on; or what single graphs must have: `decoder=q4,vision=fp16`; or both:
+    /// `q4,vision=fp16`. Without it: `q4`, `q4f16`, `q8`, `fp16`, `fp32` for the text graphs and
     /// `fp16`, `q8`, `q4f16`, `q4`, `fp32` for the encoders, whichever is there first.
     pub dtype: Option<String>,
     /// Tokens of prompt and reply together; never more than the model was trained for.
     pub context_tokens: usize,
     /// Tokens of the prompt that are processed in one step; a reply can be cancelled between two.
     pub prefill_block_tokens: usize,
+    /// Whether a [`Trace`] holds the logits of every position of the prompt; a megabyte for each in
+    /// the published sizes. A reply needs the last ones only.
+    pub all_logits: bool,
 }
 
 impl Default for Options {
@@ -49,6 +56,7 @@ impl Default for Options {
             dtype: None,
             context_tokens: 8192,
             prefill_block_tokens: 256,
+            all_logits: false,
         }
     }
 }
@@ -62,22 +70,51 @@ pub struct ModelInfo {
     pub folder: PathBuf,
     /// What runs it.
     pub engine: EngineKind,
-    /// Precision of each graph, by the role of the graph.
-    pub dtypes: Vec<(&'static str, &'static str)>,
+    /// Which of the published sizes it is, or is built like.
+    pub variant: Variant,
+    /// How the graphs of its folder are laid out.
+    pub layout: FolderLayout,
+    /// Its graphs, each with its precision and size.
+    pub graphs: Vec<GraphInfo>,
     /// Tokens of prompt and reply together.
     pub context_tokens: usize,
     /// Entries of the vocabulary.
     pub vocabulary: usize,
     /// Layers of the decoder.
     pub layers: usize,
+    /// Its keys and values.
+    pub kv: KvInfo,
     /// Whether it takes pictures.
     pub has_vision: bool,
     /// Whether it takes sound.
     pub has_audio: bool,
+    /// What it does not take, and why.
+    pub refusals: Vec<(&'static str, String)>,
     /// Bytes of its graphs on disk.
     pub bytes: u64,
     /// Sampling that its publisher recommends.
     pub sampling: Sampling,
+}
+
+/// How much memory the keys and values of a model take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KvInfo {
+    /// Bytes per token of the layers that see a window only.
+    pub local_bytes: usize,
+    /// Bytes per token of the layers that see all.
+    pub global_bytes: usize,
+    /// Tokens of the window.
+    pub window_tokens: usize,
+    /// Whether the layers that see a window keep no more than that; else they keep all.
+    pub keeps_window: bool,
+}
+
+impl KvInfo {
+    /// Bytes that a conversation of so many tokens takes.
+    pub fn bytes(&self, tokens: usize) -> usize {
+        let local = if self.keeps_window { tokens.min(self.window_tokens) } else { tokens };
+        self.local_bytes * local + self.global_bytes * tokens
+    }
 }
 
 /// One open model.
@@ -102,45 +139,40 @@ impl Model {
     /// or when an option is out of range.
     pub fn open(folder: &Path, options: &Options) -> Result<Self, Error> {
         check(options)?;
-        let folder = Folder::find(folder, options.dtype.as_deref())?;
-        let config = Config::open(&folder)?;
+        let dtypes = options.dtype.as_deref().map(Dtypes::parse).transpose()?.unwrap_or_default();
+        let config = Config::open(folder)?;
+        let overflows = config.variant.family == Family::Unified12B;
+        let folder = Folder::find(folder, dtypes, overflows)?;
         let tokenizer = Tokenizer::open(&folder.path)?;
         let template = Template::open(&folder.path)?;
-        let (loaded, bytes) = match options.engine {
+        let context_tokens = options.context_tokens;
+        let used = Use { all_logits: options.all_logits, context_tokens };
+        let (loaded, graphs) = match options.engine {
             EngineKind::Ort => {
                 let engine = Ort::open(options.library.as_deref(), options.threads)?;
-                let (gemma, bytes) = Gemma::open(engine, &folder, config.clone())?;
-                (Loaded::Ort(Box::new(gemma)), bytes)
+                let (gemma, graphs) = Gemma::open(engine, &folder, config, used)?;
+                (Loaded::Ort(Box::new(gemma)), graphs)
             }
             EngineKind::Tract => {
-                let (gemma, bytes) = Gemma::open(Tract, &folder, config.clone())?;
-                (Loaded::Tract(Box::new(gemma)), bytes)
+                let (gemma, graphs) = Gemma::open(Tract, &folder, config, used)?;
+                (Loaded::Tract(Box::new(gemma)), graphs)
             }
         };
-        let (has_vision, has_audio) = match &loaded {
-            Loaded::Ort(gemma) => gemma.encodes(),
-            Loaded::Tract(gemma) => gemma.encodes(),
+        let most_tokens = match &loaded {
+            Loaded::Ort(gemma) => gemma.config().context_tokens,
+            Loaded::Tract(gemma) => gemma.config().context_tokens,
         };
         let limits = Limits {
-            context_tokens: options.context_tokens.min(config.context_tokens),
+            context_tokens: context_tokens.min(most_tokens),
             block_tokens: options.prefill_block_tokens,
             image_budget: match options.image_budget {
                 Some(budget) => budget,
                 None => image::folder_budget(&folder.path)?,
             },
         };
-        let info = ModelInfo {
-            name: name(&folder.path),
-            engine: options.engine,
-            dtypes: dtypes(&folder),
-            context_tokens: limits.context_tokens,
-            vocabulary: config.vocabulary,
-            layers: config.layers,
-            has_vision,
-            has_audio,
-            bytes,
-            sampling: config.sampling,
-            folder: folder.path,
+        let info = match &loaded {
+            Loaded::Ort(gemma) => info(gemma, folder, graphs, limits),
+            Loaded::Tract(gemma) => info(gemma, folder, graphs, limits),
         };
         Ok(Self { loaded, tokenizer, template, limits, info })
     }
@@ -162,12 +194,53 @@ impl Model {
         tools: &[ToolSpec],
         options: &ReplyOptions,
     ) -> Result<Reply<'a>, Error> {
-        let (template, tokenizer) = (&self.template, &self.tokenizer);
-        let prompt = prompt::render(template, tokenizer, messages, tools, options.thinking)?;
+        let prompt = self.render(messages, tools, options.thinking)?;
+        let tokenizer = &self.tokenizer;
         let request = Request { prompt: &prompt, tools, options };
         match &mut self.loaded {
             Loaded::Ort(gemma) => Reply::begin(gemma, tokenizer, self.limits, &request),
             Loaded::Tract(gemma) => Reply::begin(gemma, tokenizer, self.limits, &request),
+        }
+    }
+
+    /// Bytes of the keys and values that are kept now.
+    pub fn kv_bytes(&self) -> usize {
+        match &self.loaded {
+            Loaded::Ort(gemma) => gemma.cache_bytes(),
+            Loaded::Tract(gemma) => gemma.cache_bytes(),
+        }
+    }
+
+    /// Writes a conversation as the model reads it. No graph is run.
+    ///
+    /// # Errors
+    /// When the conversation cannot be written as a prompt.
+    pub fn render(
+        &self,
+        messages: &[Message],
+        tools: &[ToolSpec],
+        thinking: bool,
+    ) -> Result<Prompt, Error> {
+        Ok(prompt::render(&self.template, &self.tokenizer, messages, tools, thinking)?)
+    }
+
+    /// Computes what follows a conversation and keeps the numbers: the prompt's logits, and the
+    /// `tokens` likeliest tokens after it. Begins with an empty cache each time.
+    ///
+    /// # Errors
+    /// As [`reply`](Self::reply), and when the engine fails.
+    pub fn trace(
+        &mut self,
+        messages: &[Message],
+        tools: &[ToolSpec],
+        thinking: bool,
+        tokens: usize,
+    ) -> Result<Trace, Error> {
+        let prompt = self.render(messages, tools, thinking)?;
+        let tokenizer = &self.tokenizer;
+        match &mut self.loaded {
+            Loaded::Ort(gemma) => Trace::take(gemma, tokenizer, self.limits, &prompt, tokens),
+            Loaded::Tract(gemma) => Trace::take(gemma, tokenizer, self.limits, &prompt, tokens),
         }
     }
 }
@@ -193,9 +266,61 @@ fn name(folder: &Path) -> String {
     folder.file_name().map_or_else(|| "model".into(), |name| name.to_string_lossy().into_owned())
 }
 
-fn dtypes(folder: &Folder) -> Vec<(&'static str, &'static str)> {
-    let text = [("embedding", &folder.embed), ("decoder", &folder.decoder)];
-    let encoders = [("vision", &folder.vision), ("audio", &folder.audio)];
-    let encoders = encoders.into_iter().filter_map(|(role, file)| Some((role, file.as_ref()?)));
-    text.into_iter().chain(encoders).map(|(role, file)| (role, file.dtype)).collect()
+fn info<E: Engine>(
+    gemma: &Gemma<E>,
+    folder: Folder,
+    graphs: Vec<GraphInfo>,
+    limits: Limits,
+) -> ModelInfo {
+    let config = gemma.config();
+    let (local_bytes, global_bytes) = gemma.token_bytes();
+    let (no_vision, no_audio) = gemma.refusals();
+    ModelInfo {
+        name: name(&folder.path),
+        engine: E::KIND,
+        variant: config.variant,
+        layout: folder.layout,
+        bytes: graphs.iter().map(|graph| graph.bytes).sum(),
+        graphs,
+        context_tokens: limits.context_tokens,
+        vocabulary: config.vocabulary,
+        layers: config.layers,
+        kv: KvInfo {
+            local_bytes,
+            global_bytes,
+            window_tokens: config.window_tokens,
+            keeps_window: gemma.window().is_some(),
+        },
+        has_vision: no_vision.is_none(),
+        has_audio: no_audio.is_none(),
+        refusals: [("pictures", no_vision), ("sound", no_audio)]
+            .into_iter()
+            .filter_map(|(what, reason)| Some((what, reason?.to_owned())))
+            .collect(),
+        sampling: config.sampling,
+        folder: folder.path,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Mebibytes of keys and values in 16-bit floats after 32,768 tokens.
+    fn check(local_bytes: usize, global_bytes: usize, window_tokens: usize, expected: [usize; 2]) {
+        let mebibytes = [false, true].map(|keeps_window| {
+            let kv = KvInfo { local_bytes, global_bytes, window_tokens, keeps_window };
+            kv.bytes(32 << 10) >> 20
+        });
+        assert_eq!(mebibytes, expected);
+    }
+
+    #[test]
+    fn keys_and_values_of_the_published_sizes_take_what_is_known() {
+        check(12_288, 6_144, 512, [576, 198]);
+        check(40_960, 16_384, 512, [1_792, 532]);
+        check(327_680, 16_384, 1024, [10_752, 832]);
+        check(204_800, 20_480, 1024, [7_040, 840]);
+        check(819_200, 81_920, 1024, [28_160, 3_360]);
+    }
 }

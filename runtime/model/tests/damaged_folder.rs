@@ -2,31 +2,20 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
-use std::path::{Path, PathBuf};
+#[path = "support/demo.rs"]
+mod demo;
 
-use gemma_runtime::{EngineKind, Model, Options};
+use std::path::Path;
+
+use demo::{demo_model, options};
+use gemma_runtime::{EngineKind, FolderLayout, Model, Options};
 use tempfile::TempDir;
-
-fn workspace() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
-}
-
-fn library() -> PathBuf {
-    let named = std::env::var_os("GEMMAD_ONNXRUNTIME").map(PathBuf::from);
-    let path = named.unwrap_or(workspace().join(".setup/onnxruntime/libonnxruntime.so"));
-    assert!(path.is_file(), "{} is missing; run `make setup`", path.display());
-    path
-}
-
-fn options(engine: EngineKind) -> Options {
-    Options { engine, library: Some(library()), threads: 1, ..Options::default() }
-}
 
 /// A copy of the demo model that may be damaged.
 fn copy() -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     std::fs::create_dir(folder.path().join("onnx")).unwrap();
-    let demo = workspace().join("runtime/demo-model");
+    let demo = demo_model();
     for part in ["", "onnx"] {
         for entry in std::fs::read_dir(demo.join(part)).expect("the demo model is checked in") {
             let path = entry.unwrap().path();
@@ -80,8 +69,13 @@ fn the_undamaged_copy_opens() {
     let folder = copy();
     let model = Model::open(folder.path(), &options(EngineKind::Ort)).unwrap();
     let info = model.info();
-    assert!(info.has_vision && info.has_audio);
-    assert_eq!(info.dtypes.len(), 4);
+    assert!(info.has_vision && info.has_audio && info.refusals.is_empty());
+    let graphs: Vec<_> = info.graphs.iter().map(|graph| (graph.role, graph.dtype)).collect();
+    let roles = ["embedding", "decoder", "vision", "audio"];
+    assert_eq!(graphs, roles.map(|role| (role, "fp16")));
+    assert_eq!(info.graphs.iter().map(|graph| graph.bytes).sum::<u64>(), info.bytes);
+    assert_eq!(info.layout, FolderLayout::Merged);
+    assert_eq!(info.variant.to_string(), "built like E4B, 10 layers of 128");
     assert!(info.vocabulary > 0 && info.layers > 0 && info.bytes > 1_000_000);
 }
 
@@ -93,6 +87,11 @@ fn a_missing_file_is_named() {
     check(
         |folder| remove(folder, DECODER),
         "lacks its decoder; expected onnx/decoder_model_merged",
+    );
+    let genai = r#"{"model": {"decoder": {"filename": "decoder/model.onnx"}}}"#;
+    check(
+        |folder| write(folder, "genai_config.json", genai),
+        "lacks its decoder; expected decoder/model.onnx, which genai_config.json names",
     );
     check(|folder| remove(folder, EMBED), "lacks its token embeddings; expected onnx/embed_tokens");
     let data = format!("{DECODER}_data");
@@ -149,6 +148,20 @@ fn a_graph_in_anothers_place_is_refused() {
 }
 
 #[test]
+fn an_operator_that_no_engine_has_is_named_at_load() {
+    let rename = |folder: &Path| {
+        let mut bytes = std::fs::read(folder.join(DECODER)).unwrap();
+        let places: Vec<usize> =
+            (0..bytes.len() - 7).filter(|&at| &bytes[at..at + 7] == b"Softmax").collect();
+        assert!(!places.is_empty());
+        places.iter().for_each(|&at| bytes[at..at + 7].copy_from_slice(b"Softmox"));
+        write(folder, DECODER, bytes);
+    };
+    check(rename, "Softmox");
+    check(rename, "cannot load ");
+}
+
+#[test]
 fn a_folder_for_text_alone_opens() {
     for engine in [EngineKind::Ort, EngineKind::Tract] {
         let folder = copy();
@@ -159,12 +172,15 @@ fn a_folder_for_text_alone_opens() {
         remove(folder.path(), "generation_config.json");
         let model = Model::open(folder.path(), &options(engine)).unwrap();
         assert!(!model.info().has_vision && !model.info().has_audio);
+        let (what, why) = &model.info().refusals[0];
+        assert_eq!(*what, "pictures");
+        assert!(why.starts_with("its folder has no vision_encoder"), "{why}");
     }
 }
 
 #[test]
 fn options_out_of_range_are_named() {
-    let demo = workspace().join("runtime/demo-model");
+    let demo = demo_model();
     let check = |change: fn(&mut Options), expected: &str| {
         let mut options = options(EngineKind::Tract);
         change(&mut options);
@@ -175,11 +191,14 @@ fn options_out_of_range_are_named() {
     check(|options| options.prefill_block_tokens = 0, "option prefill_block_tokens: 0 is too few");
     check(|options| options.image_budget = Some(100), "option image_budget: 100 soft tokens");
     check(|options| options.dtype = Some("f16".into()), "option dtype: \"f16\" is none of fp32");
+    let one_graph = |options: &mut Options| options.dtype = Some("decoder=q4".into());
+    check(one_graph, "option dtype: decoder=q4, but ");
+    check(one_graph, "has no decoder graph that is named so");
 }
 
 #[test]
 fn damaged_bytes_never_bring_the_program_down() {
-    let whole = std::fs::read(workspace().join("runtime/demo-model").join(EMBED)).unwrap();
+    let whole = std::fs::read(demo_model().join(EMBED)).unwrap();
     let folder = copy();
     remove(folder.path(), VISION);
     remove(folder.path(), AUDIO);

@@ -2,27 +2,18 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
-use std::path::{Path, PathBuf};
+#[path = "support/demo.rs"]
+mod demo;
+
 use std::time::Duration;
 
-use gemma_runtime::{Model, Options, ReplyOptions, Sampling, image, video};
+use demo::{demo_model, options};
+use gemma_runtime::{EngineKind, Model, Options, ReplyOptions, Sampling, image, video};
 use gemma_types::{Clip, Frame, Message, Part, Piece, Role};
 
-fn workspace() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
-}
-
 fn open(block_tokens: usize) -> Model {
-    let named = std::env::var_os("GEMMAD_ONNXRUNTIME").map(PathBuf::from);
-    let library = named.unwrap_or(workspace().join(".setup/onnxruntime/libonnxruntime.so"));
-    assert!(library.is_file(), "{} is missing; run `make setup`", library.display());
-    let options = Options {
-        library: Some(library),
-        threads: 1,
-        prefill_block_tokens: block_tokens,
-        ..Options::default()
-    };
-    Model::open(&workspace().join("runtime/demo-model"), &options).unwrap()
+    let options = Options { prefill_block_tokens: block_tokens, ..options(EngineKind::Ort) };
+    Model::open(&demo_model(), &options).unwrap()
 }
 
 /// A film of so many plain frames, one a second, and a question about it.

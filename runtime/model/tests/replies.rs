@@ -3,28 +3,19 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
-use std::path::{Path, PathBuf};
+#[path = "support/demo.rs"]
+mod demo;
+
 use std::time::Duration;
 
+use demo::demo_model;
 use gemma_runtime::{EngineKind, Error, Model, Options, ReplyOptions, Sampling};
 use gemma_types::{Finish, Message, Part, Piece, Role, Usage, Utterance};
 
-fn workspace() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
-}
-
-fn library() -> PathBuf {
-    let named = std::env::var_os("GEMMAD_ONNXRUNTIME").map(PathBuf::from);
-    let path = named.unwrap_or(workspace().join(".setup/onnxruntime/libonnxruntime.so"));
-    assert!(path.is_file(), "{} is missing; run `make setup`", path.display());
-    path
-}
-
 fn open(engine: EngineKind, change: impl FnOnce(&mut Options)) -> Model {
-    let mut options =
-        Options { engine, library: Some(library()), threads: 1, ..Options::default() };
+    let mut options = demo::options(engine);
     change(&mut options);
-    Model::open(&workspace().join("runtime/demo-model"), &options).unwrap()
+    Model::open(&demo_model(), &options).unwrap()
 }
 
 fn says(role: Role, words: &str) -> Message {

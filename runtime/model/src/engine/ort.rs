@@ -1,8 +1,11 @@
 //! ONNX Runtime as the engine. The library is loaded at run time, once for the whole process.
 
+mod library;
+mod window;
+
 use std::borrow::Cow;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::ops::Range;
+use std::path::Path;
 
 use half::f16;
 use ort::environment::Environment;
@@ -11,19 +14,13 @@ use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
 use ort::session::{Session, SessionInputValue};
 use ort::value::{DynValue, Tensor as OrtTensor, TensorElementType, ValueType};
 
-use super::{Data, Engine, EngineKind, GraphSpec, Tensor, copy_first_rows};
+use super::{Data, Engine, EngineKind, GraphSpec, Tensor, copy_rows, too_few};
 use crate::error::Error;
 
 const NAME: &str = "onnxruntime";
 
-/// Names under which the library lies beside an executable.
-const BESIDE: [&str; 2] = ["libonnxruntime.so", "libonnxruntime.so.1"];
-
-/// Name under which the system's loader knows the library.
-const SYSTEM: &str = "libonnxruntime.so.1";
-
-/// Variable that names the library.
-const VARIABLE: &str = "GEMMAD_ONNXRUNTIME";
+/// Where ONNX Runtime looks for the weights of a graph that it gets as bytes.
+const WEIGHTS_FOLDER: &str = "session.model_external_initializers_file_folder_path";
 
 /// ONNX Runtime on the processor.
 pub(crate) struct Ort {
@@ -36,6 +33,7 @@ pub(crate) struct OrtGraph {
     session: Session,
     constants: Vec<(String, DynValue)>,
     role: &'static str,
+    takes_recent: bool,
 }
 
 impl Ort {
@@ -44,7 +42,7 @@ impl Ort {
     /// # Errors
     /// When no library is found or it is too old; the message says where it was looked for.
     pub(crate) fn open(library: Option<&Path>, threads: usize) -> Result<Self, Error> {
-        Ok(Self { environment: environment(library)?, threads })
+        Ok(Self { environment: library::environment(library)?, threads })
     }
 
     fn builder(&self) -> ort::Result<SessionBuilder> {
@@ -58,6 +56,25 @@ impl Ort {
             .with_log_level(LogLevel::Warning)?;
         Ok(builder)
     }
+
+    /// A session whose sliding layers take a shorter past, where the graph can be made to.
+    fn load_windowed(&self, spec: &GraphSpec<'_>) -> Option<Session> {
+        let path = &spec.graph.path;
+        let bytes = window::rewrite(path, spec.window.as_ref()?)?;
+        let folder = path.parent().and_then(Path::to_str).filter(|folder| !folder.is_empty());
+        let session = self.builder().and_then(|builder| {
+            builder
+                .with_config_entry(WEIGHTS_FOLDER, folder.unwrap_or("."))?
+                .commit_from_memory(&bytes)
+        });
+        match session {
+            Ok(session) => Some(session),
+            Err(error) => {
+                tracing::debug!("sliding layers keep everything: {}", error.message());
+                None
+            }
+        }
+    }
 }
 
 impl Engine for Ort {
@@ -70,7 +87,15 @@ impl Engine for Ort {
         let failed = |error: ort::Error| {
             Error::engine(NAME, format!("cannot load {}", path.display()), error.message())
         };
-        let session = self.builder().and_then(|mut builder| builder.commit_from_file(path));
+        let windowed = self.load_windowed(spec);
+        let takes_recent = windowed.is_some();
+        let session = match windowed {
+            Some(session) => session,
+            None => {
+                let session = self.builder().and_then(|mut new| new.commit_from_file(path));
+                session.map_err(failed)?
+            }
+        };
         let mut constants = Vec::new();
         for (name, value) in &spec.constants {
             let Some(port) = spec.graph.input(name) else { continue };
@@ -78,7 +103,7 @@ impl Engine for Ort {
                 .map_err(|reason| spec.graph.wrong(spec.role, format!("{name} {reason}")))?;
             constants.push(((*name).to_owned(), self.enter(tensor)?));
         }
-        Ok(OrtGraph { session: session.map_err(failed)?, constants, role: spec.role })
+        Ok(OrtGraph { session, constants, role: spec.role, takes_recent })
     }
 
     fn enter(&self, tensor: Tensor) -> Result<DynValue, Error> {
@@ -128,6 +153,38 @@ impl Engine for Ort {
     }
 
     fn first_rows(&self, value: &DynValue, rows: usize) -> Result<DynValue, Error> {
+        self.some_rows(value, rows, |_| 0..rows)
+    }
+
+    fn last_rows(&self, value: &DynValue, rows: usize) -> Result<DynValue, Error> {
+        self.some_rows(value, rows, |of| of - rows..of)
+    }
+
+    fn takes_recent(&self, graph: &OrtGraph) -> bool {
+        graph.takes_recent
+    }
+
+    fn last_floats(&self, value: &DynValue, count: usize) -> Result<Vec<f32>, Error> {
+        let (_, element) = shape(value)?;
+        let failed =
+            |error: ort::Error| Error::engine(NAME, "cannot read a tensor", error.message());
+        if element == TensorElementType::Float16 {
+            let (_, data) = value.try_extract_tensor::<f16>().map_err(failed)?;
+            return Ok(last(data, count)?.iter().map(|half| half.to_f32()).collect());
+        }
+        let (_, data) = value.try_extract_tensor::<f32>().map_err(failed)?;
+        Ok(last(data, count)?.to_vec())
+    }
+}
+
+impl Ort {
+    /// The rows of a value `[batch, heads, rows, width]` that `which` names out of all.
+    fn some_rows(
+        &self,
+        value: &DynValue,
+        rows: usize,
+        which: impl Fn(usize) -> Range<usize>,
+    ) -> Result<DynValue, Error> {
         let (shape, element) = shape(value)?;
         let context = "cannot shorten the cache";
         let &[batch, heads, of_rows, width] = shape.as_slice() else {
@@ -136,16 +193,22 @@ impl Engine for Ort {
         if rows > of_rows {
             return Err(Error::engine(NAME, context, format!("{rows} of {of_rows} rows")));
         }
+        let which = which(of_rows);
         let failed = |error: ort::Error| Error::engine(NAME, context, error.message());
         let data = if element == TensorElementType::Float16 {
             let (_, data) = value.try_extract_tensor::<f16>().map_err(failed)?;
-            Data::F16(copy_first_rows(data, of_rows, width, rows))
+            Data::F16(copy_rows(data, of_rows, width, which))
         } else {
             let (_, data) = value.try_extract_tensor::<f32>().map_err(failed)?;
-            Data::F32(copy_first_rows(data, of_rows, width, rows))
+            Data::F32(copy_rows(data, of_rows, width, which))
         };
         self.enter(Tensor { shape: vec![batch, heads, rows, width], data })
     }
+}
+
+fn last<T>(data: &[T], count: usize) -> Result<&[T], Error> {
+    let last = data.len().checked_sub(count).and_then(|at| data.get(at..));
+    last.ok_or_else(|| too_few(data.len(), count))
 }
 
 fn shape(value: &DynValue) -> Result<(Vec<usize>, TensorElementType), Error> {
@@ -155,57 +218,4 @@ fn shape(value: &DynValue) -> Result<(Vec<usize>, TensorElementType), Error> {
     let sizes = shape.iter().map(|&size| usize::try_from(size)).collect::<Result<_, _>>();
     let sizes = sizes.map_err(|error| Error::engine(NAME, "an output has no size", error))?;
     Ok((sizes, *ty))
-}
-
-/// The process's only environment: ONNX Runtime keeps global state, so a second one cannot be made.
-static ENVIRONMENT: Mutex<Option<Environment>> = Mutex::new(None);
-
-fn environment(library: Option<&Path>) -> Result<Environment, Error> {
-    let mut slot = ENVIRONMENT.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(environment) = slot.as_ref() {
-        return Ok(environment.clone());
-    }
-    let builder = load_library(library)?;
-    let environment = builder
-        .with_name("gemmad")
-        .with_telemetry(false)
-        .with_logger(Arc::new(|level, _, _, place: &str, message: &str| match level {
-            LogLevel::Fatal | LogLevel::Error => tracing::warn!(place, "onnxruntime: {message}"),
-            LogLevel::Warning | LogLevel::Info | LogLevel::Verbose => {
-                tracing::debug!(place, "onnxruntime: {message}");
-            }
-        }))
-        .build()
-        .map_err(|error| Error::engine(NAME, "cannot start", error.message()))?;
-    Ok(slot.insert(environment).clone())
-}
-
-/// Loads the library from the first place that has it. A place that someone named is the only one.
-fn load_library(named: Option<&Path>) -> Result<ort::environment::EnvironmentBuilder, Error> {
-    let variable = std::env::var_os(VARIABLE).filter(|value| !value.is_empty()).map(PathBuf::from);
-    let named = named.map(Path::to_owned).or(variable);
-    let places = match &named {
-        Some(path) => vec![path.clone()],
-        None => beside_executable().chain([PathBuf::from(SYSTEM)]).collect(),
-    };
-    let mut tried = Vec::new();
-    for place in places {
-        match ort::init_from(&place) {
-            Ok(builder) => return Ok(builder),
-            Err(error) => tried.push(format!("{} ({error})", place.display())),
-        }
-    }
-    Err(Error::Library(format!(
-        "cannot load the ONNX Runtime library from {}; install version 1.{} or newer, or name the \
-         file in the configuration or in {VARIABLE}",
-        tried.join(", nor from "),
-        ort::MINOR_VERSION
-    )))
-}
-
-fn beside_executable() -> impl Iterator<Item = PathBuf> {
-    let executable = std::env::current_exe().ok();
-    let folder = executable.and_then(|path| path.parent().map(Path::to_owned));
-    let files = folder.into_iter().flat_map(|folder| BESIDE.map(|name| folder.join(name)));
-    files.filter(|path| path.is_file())
 }

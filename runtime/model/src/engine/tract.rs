@@ -4,6 +4,7 @@
 
 use std::borrow::Cow;
 use std::collections::HashSet;
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use tract_onnx::pb;
 use tract_onnx::prelude::*;
 use tract_onnx::tract_hir::internal::{DimFact, ShapeFactoid, ToDim};
 
-use super::{Data, Dim, Engine, EngineKind, GraphSpec, Tensor as HostTensor, copy_first_rows};
+use super::{Data, Dim, Engine, EngineKind, GraphSpec, Tensor as HostTensor, copy_rows};
 use crate::error::Error;
 use crate::graph::{Element, Graph, Port};
 
@@ -99,6 +100,26 @@ impl Engine for Tract {
     }
 
     fn first_rows(&self, value: &TValue, rows: usize) -> Result<TValue, Error> {
+        self.some_rows(value, rows, |_| 0..rows)
+    }
+
+    fn last_rows(&self, value: &TValue, rows: usize) -> Result<TValue, Error> {
+        self.some_rows(value, rows, |of| of - rows..of)
+    }
+
+    fn takes_recent(&self, _graph: &TractGraph) -> bool {
+        false
+    }
+}
+
+impl Tract {
+    /// The rows of a value `[batch, heads, rows, width]` that `which` names out of all.
+    fn some_rows(
+        &self,
+        value: &TValue,
+        rows: usize,
+        which: impl Fn(usize) -> Range<usize>,
+    ) -> Result<TValue, Error> {
         let tensor: &Tensor = value;
         let context = "cannot shorten the cache";
         let failed = |error: TractError| Error::engine(NAME, context, error);
@@ -109,13 +130,12 @@ impl Engine for Tract {
         if rows > of_rows {
             return Err(Error::engine(NAME, context, format!("{rows} of {of_rows} rows")));
         }
+        let which = which(of_rows);
         let plain = tensor.try_as_plain_ram().map_err(failed)?;
         let data = if tensor.datum_type() == f16::datum_type() {
-            let data = plain.as_slice::<f16>().map_err(failed)?;
-            Data::F16(copy_first_rows(data, of_rows, width, rows))
+            Data::F16(copy_rows(plain.as_slice::<f16>().map_err(failed)?, of_rows, width, which))
         } else {
-            let data = plain.as_slice::<f32>().map_err(failed)?;
-            Data::F32(copy_first_rows(data, of_rows, width, rows))
+            Data::F32(copy_rows(plain.as_slice::<f32>().map_err(failed)?, of_rows, width, which))
         };
         self.enter(HostTensor { shape: vec![batch, heads, rows, width], data })
     }
@@ -163,7 +183,7 @@ fn build(spec: &GraphSpec<'_>) -> TractResult<TractGraph> {
     let dim = |dim: &Dim| match *dim {
         Dim::Fixed(size) => size.to_dim(),
         Dim::Step => step.to_dim(),
-        Dim::Past => past.to_dim(),
+        Dim::Past | Dim::Recent => past.to_dim(),
         Dim::Total => past.to_dim() + step.to_dim(),
         Dim::Media => media.to_dim(),
     };

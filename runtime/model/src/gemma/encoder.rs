@@ -7,16 +7,48 @@ use crate::engine::{Dim, Engine, EngineKind, GraphSpec, Tensor};
 use crate::error::Error;
 use crate::graph::{Element, Graph, Port};
 
+/// Roles of encoders, as errors call them.
+const VISION: &str = "vision";
+const AUDIO: &str = "audio";
+
+/// What the encoders want pictures and sound to be made into.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Forms {
+    /// Most soft tokens of a picture.
+    pub(crate) image_budget: usize,
+    /// Pictures.
+    pub(crate) image: Form,
+    /// Sound.
+    pub(crate) sound: Form,
+}
+
+/// What the content of an encoder is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// For a tower: patches of 16 pixels, or frames of mel bins.
+    #[default]
+    Tower,
+    /// One row per soft token: patches of 48 pixels, or raw frames.
+    Unified,
+}
+
+/// Widths of a picture's and of sound's content, for a tower and one row per soft token.
+const IMAGE_WIDTHS: [usize; 2] = [768, 6912];
+const SOUND_WIDTHS: [usize; 2] = [128, 640];
+
 /// A loaded encoder graph.
 pub(crate) struct Encoder<E: Engine> {
     graph: E::Graph,
     /// What is encoded, `[1, patches or frames, width]`.
     content: Port,
-    /// Where the patches are, `[1, patches, 2]`, or which frames count, `[1, frames]`.
-    place: Port,
+    /// Where the patches are, `[1, patches, 2]`, or which frames count, `[1, frames]`. A graph of
+    /// raw frames may do without.
+    place: Option<Port>,
+    /// Place of the features among the outputs.
+    features: usize,
+    form: Form,
     role: &'static str,
     hidden: usize,
-    bytes: u64,
 }
 
 impl<E: Engine> Encoder<E> {
@@ -35,11 +67,20 @@ impl<E: Engine> Encoder<E> {
             return Ok(Err(reason));
         };
         let (content, place) = ports(&graph, role)?;
+        let features = features(&graph, role)?;
+        let form = form(&graph, &content, role)?;
+        if form == Form::Unified && role == VISION && graph.multiplies_in_f16 {
+            return Ok(Err(
+                "its encoder of pictures computes in 16-bit floats, in which the first \
+                           layer overflows; use its fp32 or q8 graph"
+                    .into(),
+            ));
+        }
         let dims = graph.inputs.iter().map(media_dims).collect();
-        let spec = GraphSpec { graph: &graph, role, dims, constants: Vec::new() };
+        let spec = GraphSpec { graph: &graph, role, dims, constants: Vec::new(), window: None };
         match engine.load(&spec) {
             Ok(loaded) => {
-                Ok(Ok(Self { graph: loaded, content, place, role, hidden, bytes: graph.bytes }))
+                Ok(Ok(Self { graph: loaded, content, place, features, form, role, hidden }))
             }
             // tract runs no audio encoder; a model that answers words is better than none.
             Err(error) if E::KIND == EngineKind::Tract => {
@@ -49,9 +90,9 @@ impl<E: Engine> Encoder<E> {
         }
     }
 
-    /// Bytes of the graph on disk.
-    pub(crate) fn bytes(&self) -> u64 {
-        self.bytes
+    /// What its content is.
+    pub(crate) fn form(&self) -> Form {
+        self.form
     }
 
     /// Features of a picture.
@@ -65,8 +106,8 @@ impl<E: Engine> Encoder<E> {
         let shape = vec![1, length, pixels.dim().2];
         let content = Tensor::floats(shape, data, self.content.element);
         let data = padded(positions.iter().copied(), 2 * length, -1);
-        let place = Tensor::integers(vec![1, length, 2], data, self.place.element);
-        self.run(engine, [content, place], image.soft_tokens)
+        let place = self.place(vec![1, length, 2], data);
+        self.run(engine, content, place, image.soft_tokens)
     }
 
     /// Features of sound.
@@ -80,32 +121,47 @@ impl<E: Engine> Encoder<E> {
         let shape = vec![1, length, frames.dim().2];
         let content = Tensor::floats(shape, data, self.content.element);
         let data = padded(mask.iter().map(|&real| i64::from(real)), length, 0);
-        let place = Tensor::integers(vec![1, length], data, self.place.element);
-        self.run(engine, [content, place], sound.soft_tokens)
+        let place = self.place(vec![1, length], data);
+        self.run(engine, content, place, sound.soft_tokens)
+    }
+
+    fn place(&self, shape: Vec<usize>, data: Vec<i64>) -> Option<Result<Tensor, String>> {
+        self.place.as_ref().map(|port| Tensor::integers(shape, data, port.element))
     }
 
     fn run(
         &mut self,
         engine: &E,
-        inputs: [Result<Tensor, String>; 2],
+        content: Result<Tensor, String>,
+        place: Option<Result<Tensor, String>>,
         soft_tokens: usize,
     ) -> Result<Vec<f32>, Error> {
         let failed = |reason: String| Error::engine("encoder", self.role, reason);
-        let [content, place] = inputs;
-        let content = engine.enter(content.map_err(failed)?)?;
-        let place = engine.enter(place.map_err(failed)?)?;
-        let names = (self.content.name.as_str(), self.place.name.as_str());
-        let outputs = engine.run(&mut self.graph, &[(names.0, &content), (names.1, &place)])?;
-        let features = outputs.first().map(|value| engine.floats(value)).transpose()?;
+        let enter = |tensor: Result<Tensor, String>| engine.enter(tensor.map_err(failed)?);
+        let (content, place) = (enter(content)?, place.map(enter).transpose()?);
+        let mut inputs = vec![(self.content.name.as_str(), &content)];
+        let place = self.place.as_ref().zip(place.as_ref());
+        inputs.extend(place.map(|(port, value)| (port.name.as_str(), value)));
+        let outputs = engine.run(&mut self.graph, &inputs)?;
+        let features = outputs.get(self.features).map(|value| engine.floats(value)).transpose()?;
         let (shape, features) = features.ok_or_else(|| failed("it gave nothing".into()))?;
         let width = shape.last().copied().unwrap_or(0);
-        if width != self.hidden || features.len() != soft_tokens * width {
+        // One row per soft token: rows that only fill a fixed size come last.
+        let fits = match self.form {
+            Form::Tower => features.len() == soft_tokens * width,
+            Form::Unified => features.len() >= soft_tokens * width,
+        };
+        if width != self.hidden || !fits {
             return Err(failed(format!(
                 "it gave {shape:?}; expected {soft_tokens} rows of {}",
                 self.hidden
             )));
         }
-        Ok(features.into_owned())
+        let features = features.get(..soft_tokens * width).unwrap_or_default();
+        match features.iter().all(|feature| feature.is_finite()) {
+            true => Ok(features.to_vec()),
+            false => Err(failed("a feature is no number; use its fp32 or q8 graph".into())),
+        }
     }
 }
 
@@ -120,12 +176,13 @@ fn media_dims(port: &Port) -> Vec<Dim> {
 }
 
 /// The input with the content and the one that places it, told apart by their element types.
-fn ports(graph: &Graph, role: &'static str) -> Result<(Port, Port), Error> {
+fn ports(graph: &Graph, role: &'static str) -> Result<(Port, Option<Port>), Error> {
     let is_float = |port: &&Port| matches!(port.element, Element::F32 | Element::F16);
     let content = graph.inputs.iter().find(|port| is_float(port) && port.dims.len() == 3);
     let place = graph.inputs.iter().find(|port| !is_float(port) && port.dims.len() >= 2);
     match (content, place, graph.inputs.len()) {
-        (Some(content), Some(place), 2) => Ok((content.clone(), place.clone())),
+        (Some(content), Some(place), 2) => Ok((content.clone(), Some(place.clone()))),
+        (Some(content), None, 1) if role == AUDIO => Ok((content.clone(), None)),
         _ => {
             let names: Vec<&str> = graph.inputs.iter().map(|port| port.name.as_str()).collect();
             let reason = format!(
@@ -134,6 +191,27 @@ fn ports(graph: &Graph, role: &'static str) -> Result<(Port, Port), Error> {
             );
             Err(graph.wrong(role, reason))
         }
+    }
+}
+
+/// The output with the features: the first that holds floats.
+fn features(graph: &Graph, role: &'static str) -> Result<usize, Error> {
+    let is_float = |port: &Port| matches!(port.element, Element::F32 | Element::F16);
+    let found = graph.outputs.iter().position(is_float);
+    found.ok_or_else(|| graph.wrong(role, "none of its outputs holds floats"))
+}
+
+/// What the content of an encoder is, by the width that its graph declares.
+fn form(graph: &Graph, content: &Port, role: &'static str) -> Result<Form, Error> {
+    let [tower, unified] = if role == VISION { IMAGE_WIDTHS } else { SOUND_WIDTHS };
+    match content.dims.last().copied().flatten() {
+        Some(width) if width == unified => Ok(Form::Unified),
+        Some(width) if width != tower => {
+            let name = &content.name;
+            let reason = format!("{name} has width {width}; expected {tower} or {unified}");
+            Err(graph.wrong(role, reason))
+        }
+        Some(_) | None => Ok(Form::Tower),
     }
 }
 

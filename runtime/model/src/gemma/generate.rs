@@ -7,8 +7,8 @@ use std::time::Instant;
 use gemma_types::{Finish, Piece, ToolSpec, Usage};
 
 use super::cache::Slot;
-use super::layout::{Layout, Prepared};
-use super::{Block, Gemma};
+use super::layout::Layout;
+use super::{Block, Gemma, prefill};
 use crate::engine::Engine;
 use crate::error::Error;
 use crate::prompt::Prompt;
@@ -129,15 +129,9 @@ impl<'a, E: Engine> Steps<'a, E> {
             return Err(Error::Option { name: "reply_tokens_max", reason });
         }
         let started = Instant::now();
-        let seen = !prompt.images.is_empty() || !prompt.clips.is_empty();
-        gemma.check_media(seen, !prompt.audio.is_empty())?;
         let ids = tokenizer.ids().clone();
-        let known = |media| gemma.cache().soft_tokens(media);
-        let layout = Layout::new(prompt, &ids, limits.image_budget, known)?;
+        let layout = prefill::lay_out(gemma, prompt, &ids, limits)?;
         let tokens = layout.slots().len();
-        if tokens >= limits.context_tokens {
-            return Err(Error::PromptTooLong { tokens, limit: limits.context_tokens });
-        }
         let shared = gemma.cache().shared(layout.slots());
         gemma.truncate(shared)?;
         let usage = Usage {
@@ -194,17 +188,7 @@ impl<'a, E: Engine> Steps<'a, E> {
 
     /// Encodes a medium of the next block, or processes the block.
     fn prefill(&mut self, done: usize) -> Result<Next, Error> {
-        let whole_images = self.gemma.config().images_see_all;
-        let end = self.layout.block_end(done, self.limits.block_tokens, whole_images);
-        if let Some(span) = self.layout.unencoded(done, end) {
-            let features = match span.prepare(self.limits.image_budget)? {
-                Prepared::Image(image) => self.gemma.encode_image(&image)?,
-                Prepared::Audio(sound) => self.gemma.encode_audio(&sound)?,
-            };
-            span.features = Some(features);
-            return Ok(Next::Prefill(done));
-        }
-        self.gemma.forward(&self.layout.block(done, end))?;
+        let end = prefill::step(self.gemma, &mut self.layout, self.limits, done)?;
         Ok(if end < self.layout.slots().len() { Next::Prefill(end) } else { Next::Sample })
     }
 

@@ -5,11 +5,11 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 use gemma_types::{Frame, Utterance};
 
-use super::Block;
 use super::audio::{self, PreparedAudio};
 use super::cache::Slot;
+use super::encoder::{Form, Forms};
 use super::image::{self, PreparedImage};
-use super::video;
+use super::{Block, Soft, SoftKind, video};
 use crate::error::Error;
 use crate::prompt::{Prompt, Segment};
 use crate::tokens::ControlTokens;
@@ -18,7 +18,7 @@ use crate::tokens::ControlTokens;
 pub(crate) struct Layout {
     slots: Vec<Slot>,
     spans: Vec<Span>,
-    pad: i64,
+    pad: u32,
 }
 
 /// A medium and the positions of its soft tokens.
@@ -29,6 +29,8 @@ pub(crate) struct Span {
     pub(crate) medium: Medium,
     /// Id that stands for one of its soft tokens.
     placeholder: u32,
+    /// Id by which the graphs know one of its soft tokens.
+    graph_placeholder: u32,
     prepared: Option<Prepared>,
     /// What the encoder made of it, `[rows, hidden] f32`.
     pub(crate) features: Option<Vec<f32>>,
@@ -58,10 +60,10 @@ impl Span {
     ///
     /// # Errors
     /// When the picture or sound is empty or out of proportion.
-    pub(crate) fn prepare(&mut self, image_budget: usize) -> Result<Prepared, Error> {
+    pub(crate) fn prepare(&mut self, forms: Forms) -> Result<Prepared, Error> {
         match self.prepared.take() {
             Some(prepared) => Ok(prepared),
-            None => self.medium.prepare(image_budget),
+            None => self.medium.prepare(forms),
         }
     }
 }
@@ -75,12 +77,36 @@ impl Medium {
         }
     }
 
-    fn prepare(&self, image_budget: usize) -> Result<Prepared, Error> {
-        Ok(match self {
-            Self::Image(frame) => Prepared::Image(image::prepare(frame, image_budget)?),
-            Self::Film(frame) => Prepared::Image(image::prepare(frame, video::FRAME_BUDGET)?),
-            Self::Audio(utterance) => Prepared::Audio(audio::prepare(&utterance.samples)?),
+    fn prepare(&self, forms: Forms) -> Result<Prepared, Error> {
+        let budget = forms.image_budget;
+        Ok(match (self, forms) {
+            (Self::Image(frame), Forms { image: Form::Tower, .. }) => {
+                Prepared::Image(image::prepare(frame, budget)?)
+            }
+            (Self::Image(frame), Forms { image: Form::Unified, .. }) => {
+                Prepared::Image(image::prepare_unified(frame, budget)?)
+            }
+            (Self::Film(frame), Forms { image: Form::Tower, .. }) => {
+                Prepared::Image(image::prepare(frame, video::FRAME_BUDGET)?)
+            }
+            (Self::Film(frame), Forms { image: Form::Unified, .. }) => {
+                Prepared::Image(image::prepare_unified(frame, video::FRAME_BUDGET)?)
+            }
+            (Self::Audio(utterance), Forms { sound: Form::Tower, .. }) => {
+                Prepared::Audio(audio::prepare(&utterance.samples)?)
+            }
+            (Self::Audio(utterance), Forms { sound: Form::Unified, .. }) => {
+                Prepared::Audio(audio::prepare_frames(&utterance.samples)?)
+            }
         })
+    }
+
+    /// What its soft tokens stand for.
+    fn kind(&self) -> SoftKind {
+        match self {
+            Self::Image(_) | Self::Film(_) => SoftKind::Picture,
+            Self::Audio(_) => SoftKind::Sound,
+        }
     }
 
     /// A number that two media share only when their content is the same.
@@ -121,10 +147,10 @@ impl Layout {
     pub(crate) fn new(
         prompt: &Prompt,
         ids: &ControlTokens,
-        image_budget: usize,
+        forms: Forms,
         cached: impl Fn(u128) -> Option<usize>,
     ) -> Result<Self, Error> {
-        let mut new = Self { slots: Vec::new(), spans: Vec::new(), pad: i64::from(ids.pad) };
+        let mut new = Self { slots: Vec::new(), spans: Vec::new(), pad: ids.pad };
         for segment in &prompt.segments {
             let (medium, placeholder) = match segment {
                 Segment::Tokens(ids) => {
@@ -137,28 +163,41 @@ impl Layout {
                 Segment::Audio(place) => {
                     (prompt.audio.get(*place).cloned().map(Medium::Audio), ids.audio)
                 }
-                // Graphs know the token of a picture only; it stands for a frame as well.
                 Segment::Video { clip, frame } => {
                     let clip = prompt.clips.get(*clip);
                     let frame = clip.and_then(|clip| clip.frames.get(*frame));
-                    (frame.cloned().map(Medium::Film), ids.image)
+                    (frame.cloned().map(Medium::Film), ids.video)
                 }
             };
             let (Some(medium), Some(placeholder)) = (medium, placeholder) else {
                 let reason = "the prompt names one that it does not hold".to_owned();
                 return Err(Error::Unsupported { what: "this medium", reason });
             };
-            let media = medium.fingerprint(image_budget);
+            let media = medium.fingerprint(forms.image_budget);
             let known = cached(media);
             let prepared = match known {
                 Some(_) => None,
-                None => Some(medium.prepare(image_budget)?),
+                None => Some(medium.prepare(forms)?),
             };
             let rows = known.or(prepared.as_ref().map(Prepared::soft_tokens)).unwrap_or(0);
             let start = new.slots.len();
             let of = u32::try_from(rows).unwrap_or(u32::MAX);
             new.slots.extend((0..of).map(|row| Slot::Soft { media, row, of }));
-            new.spans.push(Span { start, rows, medium, placeholder, prepared, features: None });
+            // Graphs know the token of a picture only; it stands for a frame of a film as well.
+            let graph_placeholder = match medium {
+                Medium::Film(_) => ids.image.unwrap_or(placeholder),
+                Medium::Image(_) | Medium::Audio(_) => placeholder,
+            };
+            let features = None;
+            new.spans.push(Span {
+                start,
+                rows,
+                medium,
+                placeholder,
+                graph_placeholder,
+                prepared,
+                features,
+            });
         }
         Ok(new)
     }
@@ -166,6 +205,19 @@ impl Layout {
     /// What each position stands for.
     pub(crate) fn slots(&self) -> &[Slot] {
         &self.slots
+    }
+
+    /// Ids `[positions]` of the prompt; a soft token has the id of its placeholder.
+    pub(crate) fn placeholder_ids(&self) -> Vec<u32> {
+        let token = |slot: &Slot| match slot {
+            Slot::Token(id) => *id,
+            Slot::Soft { .. } => self.pad,
+        };
+        let mut ids: Vec<u32> = self.slots.iter().map(token).collect();
+        for span in &self.spans {
+            ids.iter_mut().take(span.end()).skip(span.start).for_each(|id| *id = span.placeholder);
+        }
+        ids
     }
 
     /// Where a block that begins at `start` ends: after at most `block_tokens` tokens, except that
@@ -191,20 +243,22 @@ impl Layout {
         let slots = self.slots.get(start..end).unwrap_or_default();
         let ids = slots.iter().map(|slot| match slot {
             Slot::Token(id) => i64::from(*id),
-            Slot::Soft { .. } => self.pad,
+            Slot::Soft { .. } => i64::from(self.pad),
         });
         let ids: Vec<i64> = ids.collect();
         let mut placeholder_ids = ids.clone();
         let mut features = Vec::new();
         for span in self.spans.iter().filter(|span| span.start < end && start < span.end()) {
             let (from, to) = (span.start.max(start), span.end().min(end));
-            for id in placeholder_ids.iter_mut().take(to - start).skip(from - start) {
-                *id = i64::from(span.placeholder);
+            let (first, rows) = (from - start, to - from);
+            for id in placeholder_ids.iter_mut().skip(first).take(rows) {
+                *id = i64::from(span.graph_placeholder);
             }
             let all = span.features.as_deref().unwrap_or_default();
             let width = all.len().checked_div(span.rows).unwrap_or(0);
-            let rows = (from - span.start) * width..(to - span.start) * width;
-            features.push((from - start, all.get(rows).unwrap_or_default()));
+            let part = (from - span.start) * width..(to - span.start) * width;
+            let part = all.get(part).unwrap_or_default();
+            features.push(Soft { kind: span.medium.kind(), first, rows, features: part });
         }
         Block { slots, ids, placeholder_ids, features }
     }

@@ -36,10 +36,22 @@ pub(super) struct GraphProto {
 
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct NodeProto {
+    #[prost(string, repeated, tag = "1")]
+    pub(super) input: Vec<String>,
     #[prost(string, tag = "4")]
     pub(super) op_type: String,
+    #[prost(message, repeated, tag = "5")]
+    pub(super) attribute: Vec<AttributeProto>,
     #[prost(string, tag = "7")]
     pub(super) domain: String,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct AttributeProto {
+    #[prost(string, tag = "1")]
+    pub(super) name: String,
+    #[prost(int64, tag = "3")]
+    pub(super) i: i64,
 }
 
 #[derive(Clone, PartialEq, Message)]

@@ -6,8 +6,8 @@ use proptest::prelude::*;
 use prost::Message;
 
 use super::onnx::{
-    DimensionProto, EntryProto, ModelProto, NodeProto, OperatorSetProto, ShapeProto,
-    TensorTypeProto, TypeProto,
+    AttributeProto, DimensionProto, EntryProto, ModelProto, NodeProto, OperatorSetProto,
+    ShapeProto, TensorTypeProto, TypeProto,
 };
 use super::*;
 
@@ -30,8 +30,11 @@ fn external(entries: &[(&str, &str)]) -> TensorProto {
 }
 
 fn model(initializer: TensorProto) -> ModelProto {
-    let node =
-        |op_type: &str, domain: &str| NodeProto { op_type: op_type.into(), domain: domain.into() };
+    let node = |op_type: &str, domain: &str| NodeProto {
+        op_type: op_type.into(),
+        domain: domain.into(),
+        ..NodeProto::default()
+    };
     ModelProto {
         graph: Some(GraphProto {
             node: vec![node("Gather", ""), node("FastGelu", "com.microsoft")],
@@ -73,6 +76,67 @@ fn a_whole_graph_tells_its_interface() {
     assert_eq!(graph.bytes, bytes.len() as u64 + 32);
 }
 
+#[test]
+fn tables_of_rotations_limit_the_positions() {
+    let mut whole = model(TensorProto::default());
+    let table = |name: &str, rows| TensorProto {
+        name: name.into(),
+        dims: vec![rows, 8],
+        data_type: 1,
+        ..TensorProto::default()
+    };
+    let rotating = |domain: &str, op_type: &str, input: &[&str]| NodeProto {
+        input: input.iter().map(|&name| name.into()).collect(),
+        domain: domain.into(),
+        op_type: op_type.into(),
+        ..NodeProto::default()
+    };
+    assert_eq!(read(&whole.encode_to_vec()).unwrap().positions, None);
+    let graph = whole.graph.as_mut().unwrap();
+    graph.initializer = vec![table("near", 640), table("far", 320), table("other", 4)];
+    graph.node.push(rotating("com.microsoft", "RotaryEmbedding", &["x", "places", "near"]));
+    graph.node.push(rotating("", "RotaryEmbedding", &["x", "far", "other"]));
+    assert_eq!(read(&whole.encode_to_vec()).unwrap().positions, Some(320));
+}
+
+#[test]
+fn weights_tell_their_precision() {
+    let check = |op_type: &str, input: &[&str], bits: i64, expected: (&str, bool)| {
+        let mut whole = model(TensorProto::default());
+        let weights = |name: &str, data_type, elements| TensorProto {
+            name: name.into(),
+            dims: vec![elements],
+            data_type,
+            ..TensorProto::default()
+        };
+        let graph = whole.graph.as_mut().unwrap();
+        graph.initializer = vec![
+            weights("floats", 1, 20),
+            weights("halves", 10, 30),
+            weights("bytes", 2, 40),
+            weights("signed", 3, 40),
+        ];
+        graph.node.push(NodeProto {
+            input: input.iter().map(|&name| name.into()).collect(),
+            op_type: op_type.into(),
+            attribute: vec![AttributeProto { name: "bits".into(), i: bits }],
+            ..NodeProto::default()
+        });
+        let graph = read(&whole.encode_to_vec()).unwrap();
+        assert_eq!((graph.dtype, graph.multiplies_in_f16), expected, "{op_type} {input:?}");
+    };
+    check("MatMul", &["x", "floats"], 0, ("fp32", false));
+    check("MatMul", &["x", "halves"], 0, ("fp16", true));
+    check("Cast", &["halves"], 0, ("fp16", false));
+    check("MatMulInteger", &["x", "signed"], 0, ("int8", false));
+    check("DequantizeLinear", &["bytes", "floats"], 0, ("uint8", false));
+    check("MatMulNBits", &["x", "bytes", "floats"], 4, ("q4", false));
+    check("MatMulNBits", &["x", "bytes", "halves"], 4, ("q4f16", true));
+    check("MatMulNBits", &["x", "bytes", "floats"], 8, ("q8", false));
+    check("GatherBlockQuantized", &["bytes", "ids", "halves"], 4, ("q4f16", false));
+    check("Identity", &["nothing"], 0, ("fp32", false));
+}
+
 fn check_error(bytes: &[u8], expected: &str) {
     let error = read(bytes).unwrap_err().to_string();
     assert!(error.contains(expected), "{error}");
@@ -103,7 +167,9 @@ fn what_is_no_graph_is_refused() {
     check_error(&[0xff; 64], "not a whole ONNX file");
     let mut odd = model(TensorProto::default());
     odd.graph.as_mut().unwrap().input[0] = value("input_ids", 8, &[]);
-    check_error(&odd.encode_to_vec(), "input_ids has element type 8, which no engine takes");
+    check_error(&odd.encode_to_vec(), "input_ids holds string, which processors do not compute");
+    odd.graph.as_mut().unwrap().input[0] = value("input_ids", 16, &[]);
+    check_error(&odd.encode_to_vec(), "input_ids holds bfloat16, which processors do not compute");
 }
 
 #[test]

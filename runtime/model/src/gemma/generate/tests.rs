@@ -13,8 +13,10 @@ use serde::Deserialize;
 use super::*;
 use crate::engine::ort::Ort;
 use crate::engine::tract::Tract;
-use crate::folder::Folder;
+use crate::folder::{Dtypes, Folder};
 use crate::gemma::config::Config;
+use crate::gemma::open::Use;
+use crate::gemma::trace::Trace;
 use crate::prompt::Segment;
 use crate::tokens::ControlTokens;
 
@@ -62,10 +64,16 @@ fn ort() -> Ort {
 }
 
 fn open<E: Engine>(engine: E) -> (Gemma<E>, Tokenizer) {
-    let folder = Folder::find(&workspace().join("runtime/demo-model"), None).unwrap();
-    let config = Config::open(&folder).unwrap();
-    let tokenizer = Tokenizer::open(&folder.path).unwrap();
-    (Gemma::open(engine, &folder, config).unwrap().0, tokenizer)
+    open_with(engine, false)
+}
+
+fn open_with<E: Engine>(engine: E, all_logits: bool) -> (Gemma<E>, Tokenizer) {
+    let path = workspace().join("runtime/demo-model");
+    let folder = Folder::find(&path, Dtypes::default(), false).unwrap();
+    let config = Config::open(&path).unwrap();
+    let tokenizer = Tokenizer::open(&path).unwrap();
+    let used = Use { all_logits, context_tokens: 4096 };
+    (Gemma::open(engine, &folder, config, used).unwrap().0, tokenizer)
 }
 
 /// The prompt of a case, with runs of placeholders as the media they stand for.
@@ -186,6 +194,42 @@ fn tract_answers_text_as_the_reference_does() {
 fn tract_sees_as_the_reference_does() {
     let (mut gemma, tokenizer) = open(Tract);
     check_case(&mut gemma, &tokenizer, &reference().image);
+}
+
+/// A trace is the reference's numbers, with those of every position where they are asked for.
+fn check_trace<E: Engine>(engine: impl Fn() -> E, cases: &[&Case]) {
+    let (mut last, tokenizer) = open_with(engine(), false);
+    let (mut all, _) = open_with(engine(), true);
+    for case in cases {
+        let prompt = prompt(case, tokenizer.ids());
+        let tokens = case.continuation_ids.len();
+        for (gemma, rows) in [(&mut last, 1), (&mut all, case.prompt_ids.len())] {
+            let trace = Trace::take(gemma, &tokenizer, limits(7), &prompt, tokens).unwrap();
+            assert_eq!(trace.prompt_ids, case.prompt_ids, "{}", case.name);
+            assert_eq!(trace.rows, rows, "{}", case.name);
+            let vocabulary = case.last_logits.len();
+            assert_eq!(trace.logits.len(), rows * vocabulary);
+            check_close(&case.name, &trace.logits[(rows - 1) * vocabulary..], &case.last_logits);
+            assert_eq!(trace.continuation, case.continuation_ids, "{}", case.name);
+        }
+    }
+}
+
+#[test]
+fn a_trace_holds_the_numbers_of_the_reference() {
+    let reference = reference();
+    check_trace(ort, &[&reference.text[0], &reference.image, &reference.audio]);
+    check_trace(|| Tract, &[&reference.text[1]]);
+}
+
+#[test]
+fn a_trace_beyond_the_context_is_refused() {
+    let (mut gemma, tokenizer) = open(Tract);
+    let case = &reference().text[0];
+    let prompt = prompt(case, tokenizer.ids());
+    let limits = Limits { context_tokens: case.prompt_ids.len() + 3, ..limits(256) };
+    let error = Trace::take(&mut gemma, &tokenizer, limits, &prompt, 4).unwrap_err();
+    assert!(matches!(error, Error::PromptTooLong { .. }), "{error}");
 }
 
 /// Each cut of the prompt gives the logits of the whole, from an empty cache each time.
