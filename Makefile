@@ -24,7 +24,7 @@ demo: build ## Run the main job on replayed sound and pictures, live, and check 
 run: build ## The same, and stay up to talk with it
 	@$(programs)/gemmad-demo --stay
 
-.PHONY: test check bench
+.PHONY: test check conformity bench fuzz calls
 test: build ## Run all tests
 	@if cargo nextest --version >/dev/null 2>&1; \
 	then cargo nextest run $(cargo) --no-fail-fast; else cargo test $(cargo) --no-fail-fast; fi
@@ -37,6 +37,16 @@ check: setup-check ## Formatting, lints, licences, known holes, shell scripts, s
 	.ci/dependencies.py
 	shellcheck --external-sources --source-path=SCRIPTDIR $(scripts)
 	systemd/check.sh $(programs)/gemmad
+
+fuzz: setup ## Read a million random replies, each cut into tokens in three ways
+	@GEMMAD_FUZZ_RUNS=1000000 cargo test $(cargo) --test reply_parsing -- --nocapture random
+
+calls: setup ## Let random weights make ten thousand tool calls, and check them against their schemas
+	@GEMMAD_CALLS=10000 cargo test $(cargo) --test random_calls -- --nocapture
+
+conformity: setup ## Hold both engines against transformers, every size, layout and precision
+	@cargo build $(cargo) --example conformity
+	@$(programs)/examples/conformity
 
 bench: setup ## Measure our own cost for each token
 	cargo build $(cargo) --example overhead

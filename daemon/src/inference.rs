@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use gemma_runtime::{Error, Model, ModelInfo, ReplyOptions, Sampling};
+use gemma_runtime::{Constraint, Error, Model, ModelInfo, ReplyOptions, Sampling, ToolChoice};
 use gemma_types::{Message, Piece, ToolSpec};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -154,7 +154,8 @@ fn advance(model: &mut Model, request: &Request) {
     }
 }
 
-/// The options of a reply: what the configuration leaves open is as the model's publisher says.
+/// The options of a reply: what the configuration leaves open is as the model's publisher says. A
+/// call that the model begins fits the schema of a tool.
 #[must_use]
 pub fn reply_options(config: &config::Assistant, info: &ModelInfo, thinking: bool) -> ReplyOptions {
     let published = &info.sampling;
@@ -164,7 +165,8 @@ pub fn reply_options(config: &config::Assistant, info: &ModelInfo, thinking: boo
         top_k: config.top_k.unwrap_or(published.top_k),
         seed: config.seed.or(published.seed),
     };
-    ReplyOptions { sampling, reply_tokens_max: config.reply_tokens_max, thinking }
+    let constraint = Constraint::Tools(ToolChoice::Auto);
+    ReplyOptions { sampling, reply_tokens_max: config.reply_tokens_max, thinking, constraint }
 }
 
 /// The model in words, for the status.

@@ -51,22 +51,21 @@ def clipped_forward(self, value):
 def fix_bounds(model) -> None:
     """Turns the clip bounds of every clipped linear into numbers."""
     for module in model.modules():
-        if isinstance(module, Gemma4ClippableLinear):
+        if isinstance(module, Gemma4ClippableLinear) and module.use_clipped_linears:
             module.bounds = [float(bound) for bound in
                              (module.input_min, module.input_max, module.output_min, module.output_max)]
             module.forward = clipped_forward.__get__(module)
 
 
-def export(module, arguments: tuple, inputs: list, output: str, dynamic: tuple, length: str, path: Path) -> None:
-    """Traces `module` and writes one file with fp16-stored matrices; `length` names the inputs' free dimension."""
+def traced(module, arguments: tuple, inputs: list, output: str, dynamic: tuple, length: str) -> onnx.ModelProto:
+    """Traces `module`, f32; `length` names the inputs' free dimension."""
     warnings.filterwarnings("ignore")
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with tempfile.TemporaryDirectory() as folder, torch.no_grad():
-        traced = Path(folder) / "traced.onnx"
-        torch.onnx.export(module.eval(), arguments, str(traced), input_names=inputs, output_names=[output],
+        path = Path(folder) / "traced.onnx"
+        torch.onnx.export(module.eval(), arguments, str(path), input_names=inputs, output_names=[output],
                           opset_version=OPSET, dynamo=True, external_data=False, verbose=False, dynamic_shapes=dynamic)
-        graph = onnx.load(traced)
-    store_half(graph)
+        graph = onnx.load(path)
     for value in graph.graph.input:
         value.type.tensor_type.shape.dim[1].dim_param = length
     graph.graph.output[0].type.tensor_type.shape.dim[0].dim_param = "num_soft_tokens"
@@ -74,6 +73,12 @@ def export(module, arguments: tuple, inputs: list, output: str, dynamic: tuple, 
     for node in [*graph.graph.node, graph, graph.graph]:
         del node.metadata_props[:]
         node.doc_string = ""
+    return graph
+
+
+def save_half(graph: onnx.ModelProto, path: Path) -> None:
+    """Writes one file with fp16-stored matrices."""
+    store_half(graph)
     onnx.save(graph, str(path))
     onnx.checker.check_model(str(path))
 
@@ -95,16 +100,24 @@ def store_half(model: onnx.ModelProto, smallest: int = 256) -> None:
     model.graph.node.extend(nodes)
 
 
-def export_vision(model, towers, path: Path) -> None:
+def trace_vision(model, pixels, positions) -> onnx.ModelProto:
     """`pixel_values`, `pixel_position_ids` -> `image_features`, any multiple of nine patches."""
-    pixels, positions = towers.pixels(draw_shapes(random.Random(3)))
-    export(VisionEncoder(model), (pixels, positions), ["pixel_values", "pixel_position_ids"], "image_features",
-           ({1: torch.export.Dim.AUTO}, {1: torch.export.Dim.AUTO}), "num_patches", path)
+    return traced(VisionEncoder(model), (pixels, positions), ["pixel_values", "pixel_position_ids"], "image_features",
+                  ({1: torch.export.Dim.AUTO}, {1: torch.export.Dim.AUTO}), "num_patches")
+
+
+def trace_audio(model, features, mask) -> onnx.ModelProto:
+    """`input_features`, `input_features_mask` -> `audio_features`; frames must be a multiple of 48."""
+    steps = torch.export.Dim("steps", min=2, max=128)
+    return traced(AudioEncoder(model), (features, mask), ["input_features", "input_features_mask"], "audio_features",
+                  ({1: FRAMES_STEP * steps}, {1: FRAMES_STEP * steps}), "num_frames")
+
+
+def export_vision(model, towers, path: Path) -> None:
+    """The demo model's vision encoder, traced with a drawn picture."""
+    save_half(trace_vision(model, *towers.pixels(draw_shapes(random.Random(3)))), path)
 
 
 def export_audio(model, towers, path: Path) -> None:
-    """`input_features`, `input_features_mask` -> `audio_features`; frames must be a multiple of 48."""
-    features, mask = towers.frames(speak("turn on the light in the kitchen"))
-    steps = torch.export.Dim("steps", min=2, max=128)
-    export(AudioEncoder(model), (features, mask), ["input_features", "input_features_mask"], "audio_features",
-           ({1: FRAMES_STEP * steps}, {1: FRAMES_STEP * steps}), "num_frames", path)
+    """The demo model's audio encoder, traced with spoken words."""
+    save_half(trace_audio(model, *towers.frames(speak("turn on the light in the kitchen"))), path)

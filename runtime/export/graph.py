@@ -4,10 +4,14 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
 OPSET = 17
 IR_VERSION = 8
+NEWER_IR_VERSION = 10
+MICROSOFT = "com.microsoft"
+CONTRIBUTED = {"GroupQueryAttention", "MatMulNBits", "GatherBlockQuantized", "SkipSimplifiedLayerNormalization"}
+"""Operators of ONNX Runtime's own that these exports use."""
 EXTERNAL_MIN_BYTES = 1024
 ALIGNMENT = 64
 TYPES = {np.dtype("float32"): TensorProto.FLOAT, np.dtype("float16"): TensorProto.FLOAT16,
@@ -17,8 +21,9 @@ TYPES = {np.dtype("float32"): TensorProto.FLOAT, np.dtype("float16"): TensorProt
 class Graph:
     """One graph under construction. Values are named by strings, as in ONNX."""
 
-    def __init__(self, name: str) -> None:
-        self.name = name
+    def __init__(self, name: str, opset: int = OPSET, half: bool = True) -> None:
+        """`half` stores matrices as fp16 and widens them in the graph; else they stay f32."""
+        self.name, self.opset, self.half = name, opset, half
         self.nodes, self.initializers, self.inputs, self.outputs = [], {}, [], []
         self.constants, self.casts = {}, {}
 
@@ -34,7 +39,8 @@ class Graph:
         name = name or f"{kind}_{len(self.nodes)}"
         if isinstance(outputs, int):
             outputs = [f"{name}/out"] if outputs == 1 else [f"{name}/out{i}" for i in range(outputs)]
-        self.nodes.append(helper.make_node(kind, inputs, outputs, name=name, **attributes))
+        domain = MICROSOFT if kind in CONTRIBUTED else None
+        self.nodes.append(helper.make_node(kind, inputs, outputs, name=name, domain=domain, **attributes))
         return outputs[0] if len(outputs) == 1 else outputs
 
     def constant(self, value, dtype=np.int64) -> str:
@@ -51,12 +57,22 @@ class Graph:
 
     def weight(self, name: str, array: np.ndarray) -> str:
         """A weight: matrices are stored as fp16 and widened in the graph, vectors stay f32."""
-        if array.ndim < 2:
+        if array.ndim < 2 or not self.half:
             return self.initializer(name, array.astype(np.float32))
         if name not in self.casts:
             stored = self.initializer(name, array.astype(np.float16))
             self.casts[name] = self.op("Cast", [stored], name=f"{name}/widen", to=TensorProto.FLOAT)
         return self.casts[name]
+
+    def model(self) -> onnx.ModelProto:
+        """The graph with its initializers inside."""
+        tensors = [numpy_helper.from_array(array, name) for name, array in self.initializers.items()]
+        graph = helper.make_graph(self.nodes, self.name, self.inputs, self.outputs, tensors)
+        opsets = [helper.make_opsetid("", self.opset)]
+        if any(node.domain == MICROSOFT for node in self.nodes):
+            opsets.append(helper.make_opsetid(MICROSOFT, 1))
+        version = IR_VERSION if self.opset <= OPSET else NEWER_IR_VERSION
+        return helper.make_model(graph, opset_imports=opsets, ir_version=version, producer_name="gemmad export")
 
     def save(self, path: Path) -> None:
         """Writes `path`; larger initializers go to `path` + `_data`, aligned so that they can be mapped."""

@@ -20,7 +20,7 @@ pub enum EngineKind {
     /// ONNX Runtime, a library loaded at run time.
     #[default]
     Ort,
-    /// tract, compiled in; for machines without an ONNX Runtime. No sound.
+    /// tract, compiled in; for machines without an ONNX Runtime.
     Tract,
 }
 

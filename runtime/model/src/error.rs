@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use crate::gemma::audio::AudioError;
 use crate::gemma::image::ImageError;
+use crate::grammar::GrammarError;
 use crate::prompt::PromptError;
 use crate::sample::SampleError;
 use crate::tokens::TokensError;
@@ -131,6 +132,9 @@ pub enum Error {
     /// The conversation cannot be written as a prompt.
     #[error(transparent)]
     Prompt(#[from] PromptError),
+    /// The reply cannot be held to its constraint.
+    #[error(transparent)]
+    Grammar(#[from] GrammarError),
     /// No token can be chosen.
     #[error(transparent)]
     Sample(#[from] SampleError),

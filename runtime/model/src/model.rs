@@ -28,7 +28,7 @@ pub struct Options {
     /// The ONNX Runtime library. Without it: `$GEMMAD_ONNXRUNTIME`, then beside the executable,
     /// then where the system's loader looks.
     pub library: Option<PathBuf>,
-    /// Threads of ONNX Runtime; 0 for one per core. tract takes one.
+    /// Threads of the engine; 0 for one per core.
     pub threads: usize,
     /// Most soft tokens of a picture: 70, 140, 280, 560 or 1120. Without it: what the folder says.
     pub image_budget: Option<usize>,
@@ -154,7 +154,8 @@ impl Model {
                 (Loaded::Ort(Box::new(gemma)), graphs)
             }
             EngineKind::Tract => {
-                let (gemma, graphs) = Gemma::open(Tract, &folder, config, used)?;
+                let (gemma, graphs) =
+                    Gemma::open(Tract::open(options.threads), &folder, config, used)?;
                 (Loaded::Tract(Box::new(gemma)), graphs)
             }
         };

@@ -1,10 +1,12 @@
-//! Writes a conversation as the model was trained to read it, with the model folder's own template.
+//! Writes a conversation as the model was trained to read it, with the model folder's own template or,
+//! where it brings none, with one of ours.
 //!
 //! What people, tools and plugins say reaches the template with every character that could begin or
 //! end a control token replaced by a stand-in, and gets its characters back once the control tokens
 //! of the template have been found. So no text can become a control token or a picture, and ordinary
 //! text still yields the ids that the reference yields.
 
+mod builtin;
 mod conversation;
 mod declaration;
 mod jinja;
@@ -18,6 +20,7 @@ use minijinja::Environment;
 use serde_json::{Map, Value, json};
 
 use crate::tokens::{Tokenizer, TokensError};
+use builtin::Flavour;
 use standin::StandIns;
 
 /// Why a conversation cannot be written as a prompt.
@@ -30,15 +33,6 @@ pub enum PromptError {
         path: PathBuf,
         /// What the system said.
         source: std::io::Error,
-    },
-    /// The folder brings no template.
-    #[error(
-        "model folder {folder} has no chat template; expected chat_template.jinja, or a \
-         chat_template in tokenizer_config.json"
-    )]
-    NoTemplate {
-        /// The model folder.
-        folder: PathBuf,
     },
     /// A file is not what its name says.
     #[error("{path} is malformed: {reason}; download it again")]
@@ -121,27 +115,39 @@ pub struct Prompt {
 
 /// The chat template of a model folder.
 pub struct Template {
-    environment: Environment<'static>,
+    form: Form,
+    /// What the folder says; nothing where we say it.
     source: String,
     /// Whether two assistant messages in a row form one turn, so that words can precede a call.
     joins_turns: bool,
+    /// Whether declarations lack the parameters that are named like keywords of a schema.
+    loses_names: bool,
+}
+
+/// Who writes the prompt.
+enum Form {
+    /// The template of the folder.
+    Jinja(Box<Environment<'static>>),
+    /// We do.
+    BuiltIn(Flavour),
 }
 
 impl Template {
     /// Opens `chat_template.jinja` of a model folder, or else the `chat_template` of its
-    /// `tokenizer_config.json`.
+    /// `tokenizer_config.json`. A folder with neither gets the form in which Google published the
+    /// models last.
     ///
     /// # Errors
-    /// No template, a file that cannot be read, and a template that is not Jinja.
+    /// A file that cannot be read, and a template that is not Jinja.
     pub fn open(folder: &Path) -> Result<Self, PromptError> {
         let path = folder.join("chat_template.jinja");
-        match std::fs::read_to_string(&path) {
-            Ok(source) => Self::compile(source, &path),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                let path = folder.join("tokenizer_config.json");
-                Self::compile(template_in_config(folder, &path)?, &path)
-            }
-            Err(source) => Err(PromptError::Read { path, source }),
+        if let Some(source) = text_of(&path)? {
+            return Self::compile(source, &path);
+        }
+        let path = folder.join("tokenizer_config.json");
+        match template_in(&json_of(&path)?) {
+            Some(source) => Self::compile(source, &path),
+            None => Ok(Self::built_in(flavour_of(&json_of(&folder.join("config.json"))?))),
         }
     }
 
@@ -150,37 +156,68 @@ impl Template {
         let environment = jinja::environment(source.clone()).map_err(|error| {
             PromptError::Malformed { path: path.to_owned(), reason: jinja::reason(&error) }
         })?;
-        let mut template = Self { environment, source, joins_turns: false };
+        let form = Form::Jinja(Box::new(environment));
+        let mut template = Self { form, source, joins_turns: false, loses_names: false };
         template.joins_turns = template.probe_joined_turns();
+        template.loses_names = template.probe_lost_names();
         Ok(template)
     }
 
-    /// Runs the template over values that hold stand-ins.
-    fn run(&self, context: minijinja::Value) -> Result<String, PromptError> {
-        let render = || self.environment.get_template(jinja::NAME)?.render(context);
-        render().map_err(|error| PromptError::Refused(jinja::reason(&error)))
+    fn built_in(flavour: Flavour) -> Self {
+        let form = Form::BuiltIn(flavour);
+        Self { form, source: String::new(), joins_turns: true, loses_names: false }
+    }
+
+    /// Writes what texts say, with stand-ins in them, and what `options` tell.
+    fn run(
+        &self,
+        stand_ins: &StandIns,
+        texts: &Map<String, Value>,
+        options: &Map<String, Value>,
+    ) -> Result<String, PromptError> {
+        match &self.form {
+            Form::Jinja(environment) => {
+                let context = stand_ins.object_with(texts, options);
+                let render = || environment.get_template(jinja::NAME)?.render(context);
+                render().map_err(|error| PromptError::Refused(jinja::reason(&error)))
+            }
+            Form::BuiltIn(flavour) => {
+                let mut context = stand_ins.hidden(texts);
+                context.extend(options.clone());
+                builtin::render(*flavour, &context)
+            }
+        }
     }
 
     /// Whether words and a following call in two messages come out in one turn.
     fn probe_joined_turns(&self) -> bool {
         let call = json!({"name": "probe", "arguments": {}});
-        let conversation = json!({
-            "messages": [
-                {"role": "user", "content": "question"},
-                {"role": "assistant", "content": "words"},
-                {
-                    "role": "assistant",
-                    "content": "",
-                    "tool_calls": [{"type": "function", "function": call}],
-                    "tool_responses": [{"name": "probe", "response": {}}],
-                },
-            ],
-            "bos_token": "<bos>",
-            "add_generation_prompt": true,
-            "enable_thinking": false,
-        });
-        let rendered = self.run(StandIns::none().value(&conversation));
+        let messages = json!([
+            {"role": "user", "content": "question"},
+            {"role": "assistant", "content": "words"},
+            {
+                "role": "assistant",
+                "content": "",
+                "tool_calls": [{"type": "function", "function": call}],
+                "tool_responses": [{"name": "probe", "response": {}}],
+            },
+        ]);
+        let texts = Map::from_iter([("messages".to_owned(), messages)]);
+        let rendered = self.run(&StandIns::none(), &texts, &options(false));
         rendered.is_ok_and(|text| text.contains("words<|tool_call>call:probe"))
+    }
+
+    /// Whether a parameter named `type` is left out of a declaration.
+    fn probe_lost_names(&self) -> bool {
+        let parameters = json!({"type": "object", "properties": {"type": {"type": "string"}}});
+        let (name, description) = ("probe".to_owned(), "probe".to_owned());
+        let tool = declaration::write(&ToolSpec { name, description, parameters });
+        let texts = Map::from_iter([
+            ("messages".to_owned(), json!([{"role": "user", "content": "question"}])),
+            ("tools".to_owned(), json!([tool])),
+        ]);
+        let rendered = self.run(&StandIns::none(), &texts, &options(false));
+        rendered.is_ok_and(|text| !text.contains("type:{"))
     }
 }
 
@@ -206,7 +243,13 @@ pub fn render(
         context.insert("tools".into(), tools.iter().map(declaration::write).collect());
     }
     let stand_ins = StandIns::choose(tokenizer.control().edges(), &context, &template.source)?;
-    let rendered = template.run(stand_ins.object_with(&context, &options(thinking)))?;
+    if template.loses_names
+        && let (Some(Value::Array(tools)), Some(mark)) =
+            (context.get_mut("tools"), stand_ins.nothing())
+    {
+        tools.iter_mut().for_each(|tool| declaration::mark_names(tool, mark));
+    }
+    let rendered = template.run(&stand_ins, &context, &options(thinking))?;
     let mut writer = segments::Writer::new(tokenizer, &stand_ins, conversation.media);
     writer.write(&rendered)?;
     if rendered.ends_with("<turn|>\n") {
@@ -227,27 +270,45 @@ fn options(thinking: bool) -> Map<String, Value> {
     ])
 }
 
-/// The template inside `tokenizer_config.json`: a string, or the one named `default` in a list.
-fn template_in_config(folder: &Path, path: &Path) -> Result<String, PromptError> {
-    let missing = || PromptError::NoTemplate { folder: folder.to_owned() };
-    let text = match std::fs::read_to_string(path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Err(missing()),
-        Err(source) => return Err(PromptError::Read { path: path.to_owned(), source }),
-    };
-    let config: Value = serde_json::from_str(&text).map_err(|reason| PromptError::Malformed {
+/// The text of a file that a folder may lack.
+fn text_of(path: &Path) -> Result<Option<String>, PromptError> {
+    match std::fs::read_to_string(path) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(PromptError::Read { path: path.to_owned(), source }),
+    }
+}
+
+/// A JSON file that a folder may lack; `null` without it.
+fn json_of(path: &Path) -> Result<Value, PromptError> {
+    let Some(text) = text_of(path)? else { return Ok(Value::Null) };
+    serde_json::from_str(&text).map_err(|reason| PromptError::Malformed {
         path: path.to_owned(),
         reason: reason.to_string(),
-    })?;
+    })
+}
+
+/// The template inside `tokenizer_config.json`: a string, or the one named `default` in a list.
+fn template_in(config: &Value) -> Option<String> {
     match &config["chat_template"] {
-        Value::String(template) => Ok(template.clone()),
+        Value::String(template) => Some(template.clone()),
         Value::Array(named) => named
             .iter()
             .find(|one| one["name"] == "default")
             .and_then(|one| one["template"].as_str())
-            .map(str::to_owned)
-            .ok_or_else(missing),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_) => Err(missing()),
+            .map(str::to_owned),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_) => None,
+    }
+}
+
+/// The flavour for the model that `config.json` describes: the small ones have embeddings in every
+/// layer.
+fn flavour_of(config: &Value) -> Flavour {
+    const WIDTH: &str = "hidden_size_per_layer_input";
+    let text = config.get("text_config").filter(|text| text.is_object()).unwrap_or(config);
+    match text.get(WIDTH).and_then(Value::as_u64) {
+        Some(1..) => Flavour::Small,
+        Some(0) | None => Flavour::Large,
     }
 }
 

@@ -8,14 +8,20 @@ mod stream;
 
 use std::collections::{BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use serde_json::Value;
-use tokenizers::AddedToken;
+use tokenizers::models::bpe::BPE;
+use tokenizers::{
+    AddedToken, DecoderWrapper, NormalizerWrapper, PostProcessorWrapper, PreTokenizerWrapper,
+    TokenizerImpl,
+};
 
+use crate::grammar::Vocabulary;
 pub use control::ControlTokens;
 pub(crate) use control::{ControlText, Part};
 pub use stream::TextStream;
+pub(crate) use stream::bytes;
 
 /// Why the tokenizer of a model folder cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -76,6 +82,18 @@ pub enum TokensError {
     },
 }
 
+/// Text to ids and back, without the knowledge which of them are control tokens.
+///
+/// The type of model is named, because a reader that has to find it out keeps half a million merges
+/// in memory three times over.
+pub(crate) type Codec = TokenizerImpl<
+    BPE,
+    NormalizerWrapper,
+    PreTokenizerWrapper,
+    PostProcessorWrapper,
+    DecoderWrapper,
+>;
+
 /// The tokenizer of one model folder. Cheap to clone: the vocabulary is shared.
 #[derive(Clone)]
 pub struct Tokenizer {
@@ -84,10 +102,12 @@ pub struct Tokenizer {
 
 /// What a tokenizer and its text streams share.
 struct Shared {
-    codec: tokenizers::Tokenizer,
+    codec: Arc<Codec>,
     ids: ControlTokens,
     control: ControlText,
     control_ids: HashSet<u32>,
+    /// The form of the vocabulary that grammars read; made when the first one is needed.
+    vocabulary: OnceLock<Vocabulary>,
 }
 
 impl Tokenizer {
@@ -100,8 +120,8 @@ impl Tokenizer {
         let path = folder.join("tokenizer.json");
         let bytes = std::fs::read(&path)
             .map_err(|source| TokensError::Read { path: path.clone(), source })?;
-        let mut codec = tokenizers::Tokenizer::from_bytes(bytes)
-            .map_err(|reason| malformed(&path, reason.to_string()))?;
+        let mut codec =
+            Codec::from_bytes(bytes).map_err(|reason| malformed(&path, reason.to_string()))?;
         codec
             .with_padding(None)
             .with_truncation(None)
@@ -112,7 +132,8 @@ impl Tokenizer {
         let generation = optional_json(&folder.join("generation_config.json"))?;
         let ids = ControlTokens::look_up(&codec, [&config, &generation], &path)?;
         let control_ids = control.ids().collect();
-        Ok(Self { shared: Arc::new(Shared { codec, ids, control, control_ids }) })
+        let (codec, vocabulary) = (Arc::new(codec), OnceLock::new());
+        Ok(Self { shared: Arc::new(Shared { codec, ids, control, control_ids, vocabulary }) })
     }
 
     /// The ids that steer the model.
@@ -180,6 +201,16 @@ impl Tokenizer {
         self.shared.codec.token_to_id(&format!("<0x{byte:02X}>"))
     }
 
+    /// The vocabulary as grammars read it. Takes a moment for the first who asks.
+    pub(crate) fn grammar_vocabulary(&self) -> &Vocabulary {
+        self.shared.vocabulary.get_or_init(|| Vocabulary::new(self))
+    }
+
+    /// What turns text into ids.
+    pub(crate) fn codec(&self) -> Arc<Codec> {
+        Arc::clone(&self.shared.codec)
+    }
+
     /// Text of an ordinary token as the vocabulary spells it; nothing for a control token.
     fn spelling(&self, id: u32) -> Option<String> {
         if self.is_control(id) {
@@ -191,10 +222,7 @@ impl Tokenizer {
 
 /// Makes every control token a special one, so that the codec leaves its text alone, and returns
 /// the texts. A folder may have declared some of them as ordinary added tokens.
-fn mark_control_tokens(
-    codec: &mut tokenizers::Tokenizer,
-    path: &Path,
-) -> Result<ControlText, TokensError> {
+fn mark_control_tokens(codec: &mut Codec, path: &Path) -> Result<ControlText, TokensError> {
     let mut texts = Vec::new();
     let mut special = Vec::new();
     for (id, token) in codec.get_added_tokens_decoder() {
@@ -209,7 +237,7 @@ fn mark_control_tokens(
 }
 
 /// Refuses decoders whose spelling of tokens [`TextStream`] does not know.
-fn check_decoder(codec: &tokenizers::Tokenizer, path: &Path) -> Result<(), TokensError> {
+fn check_decoder(codec: &Codec, path: &Path) -> Result<(), TokensError> {
     let decoder = serde_json::to_string(&codec.get_decoder())
         .map_err(|reason| malformed(path, reason.to_string()))?;
     if decoder.contains("ByteFallback") && decoder.contains(stream::SPACE) {

@@ -75,7 +75,7 @@ fn the_undamaged_copy_opens() {
     assert_eq!(graphs, roles.map(|role| (role, "fp16")));
     assert_eq!(info.graphs.iter().map(|graph| graph.bytes).sum::<u64>(), info.bytes);
     assert_eq!(info.layout, FolderLayout::Merged);
-    assert_eq!(info.variant.to_string(), "built like E4B, 10 layers of 128");
+    assert_eq!(info.variant.to_string(), "built like E2B, 10 layers of 128");
     assert!(info.vocabulary > 0 && info.layers > 0 && info.bytes > 1_000_000);
 }
 

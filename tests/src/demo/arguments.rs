@@ -15,7 +15,7 @@ pub struct Arguments {
     /// Use this broker, such as mqtt://localhost:1883, instead of a private one
     #[arg(long, value_name = "URL")]
     pub broker: Option<String>,
-    /// Engine that runs the model: ort hears and sees, tract only reads
+    /// Engine that runs the model: ort or tract
     #[arg(long, default_value = "ort")]
     pub engine: String,
     /// Model folder to use instead of the demo model

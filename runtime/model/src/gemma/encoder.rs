@@ -223,3 +223,59 @@ fn padded<T: Copy>(elements: impl Iterator<Item = T>, length: usize, fill: T) ->
     }
     elements
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+    use super::*;
+    use crate::gemma::ports::tests::{OPEN, graph, port};
+
+    fn content(width: Option<usize>) -> Port {
+        port("content", Element::F32, &[Some(1), OPEN, width])
+    }
+
+    fn mask() -> Port {
+        port("mask", Element::Bool, &[Some(1), OPEN])
+    }
+
+    fn check_form(role: &'static str, width: Option<usize>, expected: Option<Form>) {
+        let graph = graph(vec![content(width), mask()], Vec::new());
+        assert_eq!(form(&graph, &content(width), role).ok(), expected, "{role} {width:?}");
+    }
+
+    #[test]
+    fn the_width_of_the_content_tells_what_it_is() {
+        check_form(VISION, Some(768), Some(Form::Tower));
+        check_form(VISION, Some(6912), Some(Form::Unified));
+        check_form(VISION, None, Some(Form::Tower));
+        check_form(VISION, Some(640), None);
+        check_form(AUDIO, Some(128), Some(Form::Tower));
+        check_form(AUDIO, Some(640), Some(Form::Unified));
+        check_form(AUDIO, Some(768), None);
+    }
+
+    fn check_error(role: &'static str, inputs: Vec<Port>, expected: &str) {
+        let error = ports(&graph(inputs, Vec::new()), role).unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+    }
+
+    #[test]
+    fn errors_name_the_ports_and_what_would_be_right() {
+        let raw = ports(&graph(vec![content(Some(640))], Vec::new()), AUDIO).unwrap();
+        assert_eq!(raw, (content(Some(640)), None));
+        check_error(VISION, vec![content(Some(6912))], "it takes content; expected content of");
+        check_error(AUDIO, vec![mask()], "it takes mask; expected content of rank 3");
+        let graph = graph(vec![content(Some(100)), mask()], vec![mask()]);
+        let error = form(&graph, &graph.inputs[0], AUDIO).unwrap_err().to_string();
+        assert!(error.ends_with("content has width 100; expected 128 or 640"), "{error}");
+        let error = features(&graph, AUDIO).unwrap_err().to_string();
+        assert!(error.ends_with("none of its outputs holds floats"), "{error}");
+    }
+
+    #[test]
+    fn features_are_the_first_floats_that_come_out() {
+        let graph = graph(Vec::new(), vec![mask(), content(None)]);
+        assert_eq!(features(&graph, AUDIO).unwrap(), 1);
+    }
+}

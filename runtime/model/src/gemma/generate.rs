@@ -11,6 +11,7 @@ use super::layout::Layout;
 use super::{Block, Gemma, prefill};
 use crate::engine::Engine;
 use crate::error::Error;
+use crate::grammar::{Constraint, Guide, Thinking};
 use crate::prompt::Prompt;
 use crate::reply::{ReplyParser, ReplyPart};
 use crate::sample::{Sampler, Sampling};
@@ -25,12 +26,20 @@ pub struct ReplyOptions {
     pub reply_tokens_max: usize,
     /// Whether the model is asked to think first.
     pub thinking: bool,
+    /// What the reply may consist of.
+    pub constraint: Constraint,
 }
 
 impl Default for ReplyOptions {
-    /// The sampling that all sizes are published with, at most 512 tokens, no thinking.
+    /// The sampling that all sizes are published with, at most 512 tokens, no thinking, anything
+    /// that the model says.
     fn default() -> Self {
-        Self { sampling: Sampling::default(), reply_tokens_max: 512, thinking: false }
+        Self {
+            sampling: Sampling::default(),
+            reply_tokens_max: 512,
+            thinking: false,
+            constraint: Constraint::Free,
+        }
     }
 }
 
@@ -59,7 +68,8 @@ pub(crate) struct Request<'a> {
 /// A reply in the making; iterate for its pieces, drop it to cancel it.
 ///
 /// One call of `next` does at most one step in the engine: it encodes one picture or utterance,
-/// processes one block of the prompt, or makes one token. The last piece is [`Piece::End`]; after
+/// processes one block of the prompt, or makes one token and those that a grammar appends to it. The
+/// last piece is [`Piece::End`]; after
 /// an error there are none. However it ends, what has been processed stays in the cache.
 pub struct Reply<'a>(Box<dyn Iterator<Item = Result<Piece, Error>> + Send + 'a>);
 
@@ -94,8 +104,8 @@ enum Next {
     Prefill(usize),
     /// Sample from the logits of the prompt's end.
     Sample,
-    /// Process this token, then sample.
-    Decode(u32),
+    /// Process the tokens that came last, then sample.
+    Decode,
     /// Nothing.
     End,
 }
@@ -107,9 +117,12 @@ pub(crate) struct Steps<'a, E: Engine> {
     stop: BTreeSet<u32>,
     limits: Limits,
     reply_tokens_max: usize,
+    guide: Guide,
     sampler: Sampler,
     parser: ReplyParser,
     next: Next,
+    /// Tokens of the reply that the decoder has not seen.
+    pending: Vec<u32>,
     pieces: VecDeque<Piece>,
     finish: Option<Finish>,
     has_calls: bool,
@@ -140,6 +153,7 @@ impl<'a, E: Engine> Steps<'a, E> {
             prefill: started.elapsed(),
             ..Usage::default()
         };
+        let guide = Guide::new(tokenizer, &options.constraint, tools, thinking(prompt, options))?;
         let parser = ReplyParser::new(&ids, tokenizer.stream(), prompt.thought_open);
         let parser = parser.with_tools(tools);
         let sampler = Sampler::new(&options.sampling).suppressing(ids.suppressed.iter().copied());
@@ -149,9 +163,11 @@ impl<'a, E: Engine> Steps<'a, E> {
             stop: ids.stop,
             limits,
             reply_tokens_max: options.reply_tokens_max,
+            guide,
             sampler,
             parser,
             next: Next::Prefill(shared),
+            pending: Vec::new(),
             pieces: VecDeque::new(),
             finish: None,
             has_calls: false,
@@ -171,10 +187,12 @@ impl<'a, E: Engine> Steps<'a, E> {
                 self.next = self.sample()?;
                 self.usage.prefill += started.elapsed();
             }
-            Next::Decode(id) => {
+            Next::Decode => {
                 let engine_before = self.gemma.engine_time();
-                self.gemma.forward(&Block::token(&[Slot::Token(id)], id))?;
-                self.next = self.sample()?;
+                self.decode()?;
+                if self.pending.is_empty() {
+                    self.next = self.sample()?;
+                }
                 self.usage.decode_engine += self.gemma.engine_time() - engine_before;
                 self.usage.decode += started.elapsed();
             }
@@ -192,26 +210,57 @@ impl<'a, E: Engine> Steps<'a, E> {
         Ok(if end < self.layout.slots().len() { Next::Prefill(end) } else { Next::Sample })
     }
 
-    /// Chooses a token from the logits and tells what it means for the reply.
+    /// Processes the tokens that came last, in one block if it is not too long for that.
+    fn decode(&mut self) -> Result<(), Error> {
+        let count = self.pending.len().min(self.limits.block_tokens);
+        let tokens: Vec<u32> = self.pending.drain(..count).collect();
+        let slots: Vec<Slot> = tokens.iter().map(|&id| Slot::Token(id)).collect();
+        let ids: Vec<i64> = tokens.into_iter().map(i64::from).collect();
+        let placeholder_ids = ids.clone();
+        self.gemma.forward(&Block { slots: &slots, ids, placeholder_ids, features: Vec::new() })
+    }
+
+    /// Chooses a token from the logits, unless only one may come, and appends those that must
+    /// follow it.
     fn sample(&mut self) -> Result<Next, Error> {
-        let id = self.sampler.pick(self.gemma.logits())?;
+        let mut coming = self.guide.forced()?;
+        if coming.is_empty() {
+            self.guide.restrict(self.gemma.logits())?;
+            coming.push(self.sampler.pick(self.gemma.logits())?);
+        }
+        while !coming.is_empty() {
+            for id in coming {
+                if let Some(finish) = self.take(id)? {
+                    self.end(finish);
+                    return Ok(Next::End);
+                }
+            }
+            coming = self.guide.forced()?;
+        }
+        Ok(Next::Decode)
+    }
+
+    /// Takes a token of the reply and tells what it means for it.
+    fn take(&mut self, id: u32) -> Result<Option<Finish>, Error> {
+        self.guide.accept(id)?;
         self.usage.reply_tokens += 1;
         let parts = self.parser.push(id);
         self.show(parts);
-        let finish = if self.stop.contains(&id) {
-            Finish::Stop
-        } else if self.usage.reply_tokens >= self.reply_tokens_max
-            || self.gemma.cache().len() >= self.limits.context_tokens
-        {
-            Finish::Length
-        } else {
-            return Ok(Next::Decode(id));
-        };
+        let room = self.limits.context_tokens.saturating_sub(self.gemma.cache().len());
+        let full = self.usage.reply_tokens >= self.reply_tokens_max || self.pending.len() >= room;
+        self.pending.push(id);
+        Ok(match (self.stop.contains(&id), full) {
+            (true, _) => Some(Finish::Stop),
+            (false, true) => Some(Finish::Length),
+            (false, false) => None,
+        })
+    }
+
+    fn end(&mut self, finish: Finish) {
         let rest = self.parser.finish();
         self.show(rest);
         let calls = finish == Finish::Stop && self.has_calls;
         self.finish = Some(if calls { Finish::ToolCalls } else { finish });
-        Ok(Next::End)
     }
 
     fn show(&mut self, parts: Vec<ReplyPart>) {
@@ -231,10 +280,19 @@ impl<'a, E: Engine> Steps<'a, E> {
         let prompt_tokens = self.usage.prompt_tokens;
         let prompt_tokens_done = match self.next {
             Next::Prefill(done) => done,
-            Next::Sample | Next::Decode(_) | Next::End => prompt_tokens,
+            Next::Sample | Next::Decode | Next::End => prompt_tokens,
         };
         let reply_tokens = self.usage.reply_tokens;
         Piece::Progress { prompt_tokens_done, prompt_tokens, reply_tokens }
+    }
+}
+
+/// How a reply begins, for its grammar.
+fn thinking(prompt: &Prompt, options: &ReplyOptions) -> Thinking {
+    match (prompt.thought_open, options.thinking) {
+        (true, _) => Thinking::Open,
+        (false, true) => Thinking::Asked,
+        (false, false) => Thinking::Off,
     }
 }
 

@@ -90,15 +90,19 @@ impl<E: Engine> Gemma<E> {
             Some((graph, ports)) => Some((engine.load(&ports.spec(graph, &config))?, ports)),
             None => None,
         };
-        let mut decoder = engine.load(&decoder_ports.spec(&graph, &config, used.all_logits))?;
+        let mut spec = decoder_ports.spec(&graph, &config, used.all_logits);
+        if used.context_tokens.min(config.context_tokens) <= config.window_tokens {
+            // Nothing will ever be beyond the window.
+            spec.window = None;
+        }
+        let mut decoder = engine.load(&spec)?;
         let vision = Encoder::open(&engine, vision, "vision", config.hidden)?;
         let vision = vision.and_then(|encoder| match check_pictures(&config, &decoder_ports) {
             Ok(()) => Ok(encoder),
             Err(reason) => Err(reason),
         });
         let audio = Encoder::open(&engine, audio, "audio", config.hidden)?;
-        let is_short = used.context_tokens.min(config.context_tokens) <= config.window_tokens;
-        let window = match !is_short && engine.takes_recent(&decoder) {
+        let window = match engine.takes_recent(&decoder) {
             true => window::tried(&engine, &mut decoder, &decoder_ports, &config),
             false => None,
         };
@@ -163,5 +167,66 @@ fn check_pictures(config: &Config, ports: &DecoderPorts) -> Result<(), String> {
                 .into())
         }
         false => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+    use super::*;
+    use crate::folder::Names;
+    use crate::gemma::ports::tests::{OPEN, config, decoder, embeds, graph, ids, mask, port};
+    use crate::graph::{Element, Port};
+
+    fn per_layer(width: usize) -> Port {
+        port("per_layer_inputs", Element::F32, &[OPEN, OPEN, Some(width)])
+    }
+
+    /// A decoder with these inputs, and an embedding graph with these outputs, held together.
+    fn check(decoder_inputs: Vec<Port>, embedding: Option<Vec<Port>>, expected: &str) {
+        let names = Names::default();
+        let decoder = decoder(decoder_inputs, Element::F32);
+        let ports = DecoderPorts::find(&decoder, &names, &config()).unwrap();
+        let embedding = embedding.map(|outputs| graph(vec![ids()], outputs));
+        let found = embedding
+            .as_ref()
+            .map(|graph| (graph, EmbedPorts::find(graph, &names, &config()).unwrap()));
+        let found = found.as_ref().map(|(graph, ports)| (*graph, ports));
+        let error = check_together(found, &decoder, &ports).err();
+        let error = error.map(|error| error.to_string()).unwrap_or_default();
+        assert_eq!(error.is_empty(), expected.is_empty(), "{error}");
+        assert!(error.contains(expected), "{error}");
+    }
+
+    #[test]
+    fn a_decoder_gets_what_it_takes() {
+        check(vec![embeds(), mask(), per_layer(8)], Some(vec![embeds(), per_layer(8)]), "");
+        check(vec![embeds(), mask()], Some(vec![embeds(), per_layer(8)]), "");
+        check(vec![ids(), mask()], None, "");
+        check(vec![embeds(), mask()], None, "its folder has no graph of token embeddings");
+        check(vec![ids(), mask()], Some(vec![embeds()]), "it takes no inputs_embeds, which the");
+        let missing = "the decoder needs per_layer_inputs, which it does not give";
+        check(vec![embeds(), per_layer(8)], Some(vec![embeds()]), missing);
+        let other = "it gives 6 per-layer inputs, the decoder takes 8";
+        check(vec![embeds(), per_layer(8)], Some(vec![embeds(), per_layer(6)]), other);
+    }
+
+    #[test]
+    fn pictures_need_a_decoder_that_knows_them() {
+        let names = Names::default();
+        let check = |images_see_all: bool, inputs: Vec<Port>, refused: bool| {
+            let mut config = config();
+            config.images_see_all = images_see_all;
+            let decoder = decoder(inputs, Element::F32);
+            let ports = DecoderPorts::find(&decoder, &names, &config).unwrap();
+            let reason = check_pictures(&config, &ports).err();
+            assert_eq!(reason.is_some(), refused, "{reason:?}");
+        };
+        let types = port("mm_token_type_ids", Element::I64, &[OPEN, OPEN]);
+        check(false, vec![embeds(), mask()], false);
+        check(true, vec![embeds(), mask()], true);
+        check(true, vec![embeds(), mask(), ids()], false);
+        check(true, vec![embeds(), mask(), types], false);
     }
 }

@@ -80,4 +80,4 @@ fn names(ports: &[Port]) -> String {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -37,7 +37,7 @@ pub(super) fn write(messages: &[Message], joins_turns: bool) -> Result<Conversat
                 "content": content(&message.parts, &mut media),
             })),
             Role::Assistant => {
-                let said = content(&merged(&message.parts), &mut media);
+                let said = content(&spoken(&message.parts), &mut media);
                 assistant(message, &said, joins_turns, &mut written);
             }
         }
@@ -76,10 +76,15 @@ fn call(call: &ToolCall) -> Value {
     })
 }
 
-/// A result in the shape the model was trained on: always an object.
+/// A result in the shape the model was trained on: always an object. A tool may have written its
+/// object as text.
 fn response(result: &ToolResult) -> Value {
     let response = match &result.outcome {
         Outcome::Done(object @ Value::Object(_)) => object.clone(),
+        Outcome::Done(Value::String(text)) => match serde_json::from_str(text) {
+            Ok(object @ Value::Object(_)) => object,
+            Ok(_) | Err(_) => json!({"value": text}),
+        },
         Outcome::Done(value) => json!({"value": value}),
         Outcome::Refused(reason) | Outcome::Failed(reason) => json!({"error": reason}),
     };
@@ -121,6 +126,26 @@ fn content(parts: &[Part], media: &mut Media) -> Value {
         }
     };
     parts.iter().map(&mut part).collect()
+}
+
+/// What the model said, without thoughts that somebody left in it: past thoughts are never repeated.
+fn spoken(parts: &[Part]) -> Vec<Part> {
+    let mut parts = merged(parts);
+    for part in &mut parts {
+        if let Part::Text(text) = part {
+            *text = without_thoughts(text);
+        }
+    }
+    parts
+}
+
+/// A text without what stands between the marks of a thought; templates cut it out the same way.
+fn without_thoughts(text: &str) -> String {
+    if !text.contains("<channel|>") && !text.contains("<|channel>") {
+        return text.to_owned();
+    }
+    let outside = |part: &'_ str| part.split("<|channel>").next().unwrap_or_default().to_owned();
+    text.split("<channel|>").map(outside).collect()
 }
 
 /// Joins neighbouring texts: what the model said came in pieces of one stream.

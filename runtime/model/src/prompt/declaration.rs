@@ -19,6 +19,29 @@ pub(super) fn write(tool: &ToolSpec) -> Value {
     json!({"type": "function", "function": function})
 }
 
+/// Marks the properties that are named like keywords of a schema, for templates that leave those out.
+pub(super) fn mark_names(tool: &mut Value, mark: char) {
+    if let Some(parameters) = tool.pointer_mut("/function/parameters") {
+        mark_properties(parameters, mark);
+    }
+}
+
+fn mark_properties(schema: &mut Value, mark: char) {
+    const KEYWORDS: [&str; 5] = ["description", "type", "properties", "required", "nullable"];
+    if let Some(items) = schema.get_mut("items") {
+        mark_properties(items, mark);
+    }
+    let Some(Value::Object(properties)) = schema.get_mut("properties") else { return };
+    let marked = std::mem::take(properties).into_iter().map(|(mut name, mut property)| {
+        mark_properties(&mut property, mark);
+        if KEYWORDS.contains(&name.as_str()) {
+            name.push(mark);
+        }
+        (name, property)
+    });
+    *properties = marked.collect();
+}
+
 /// A schema with one type and only well-formed members.
 fn normal(schema: &Value) -> Map<String, Value> {
     let mut schema = schema.as_object().cloned().unwrap_or_default();

@@ -62,10 +62,14 @@ fn upper(value: &Value) -> String {
     value.to_string().to_uppercase()
 }
 
-/// Python's white space: Unicode's, and four control characters that separate records.
 fn trim(value: &Value) -> String {
-    let space = |c: char| c.is_whitespace() || ('\u{1c}'..='\u{1f}').contains(&c);
-    value.to_string().trim_matches(space).to_owned()
+    trimmed(&value.to_string()).to_owned()
+}
+
+/// A text without white space around it. Python's is Unicode's, and four control characters that
+/// separate records.
+pub(super) fn trimmed(text: &str) -> &str {
+    text.trim_matches(|c: char| c.is_whitespace() || ('\u{1c}'..='\u{1f}').contains(&c))
 }
 
 /// Numbers print as in Python, where a large or small one has an exponent.
@@ -82,7 +86,7 @@ fn write_like_python(
 }
 
 /// Shortest digits that read back as the same number, in Python's notation.
-fn python_float(number: f64) -> String {
+pub(super) fn python_float(number: f64) -> String {
     let scientific = format!("{number:e}");
     let Some((digits, exponent)) = scientific.split_once('e') else {
         return number.to_string();

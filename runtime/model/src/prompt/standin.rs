@@ -19,12 +19,14 @@ const CANDIDATES: std::ops::RangeInclusive<char> = '\u{F0000}'..='\u{10FFFD}';
 pub(super) struct StandIns {
     /// Character of a control token, its stand-in.
     pairs: Vec<(char, char)>,
+    /// A character that stands for nothing, so that a template does not know a word that has it.
+    nothing: Option<char>,
 }
 
 impl StandIns {
     /// No stand-ins: text passes as it is.
     pub(super) fn none() -> Self {
-        Self { pairs: Vec::new() }
+        Self { pairs: Vec::new(), nothing: None }
     }
 
     /// Chooses a stand-in for each character, unlike any in `texts` and `template`.
@@ -42,7 +44,12 @@ impl StandIns {
             .map(|&character| Some((character, free.next()?)))
             .collect::<Option<Vec<_>>>()
             .ok_or(PromptError::NoStandIn)?;
-        Ok(Self { pairs })
+        Ok(Self { pairs, nothing: free.next() })
+    }
+
+    /// A character that [`reveal`](Self::reveal) drops; none if all are taken.
+    pub(super) fn nothing(&self) -> Option<char> {
+        self.nothing
     }
 
     /// A text with the stand-ins in it.
@@ -54,7 +61,7 @@ impl StandIns {
     /// The text that [`hide`](Self::hide) was given.
     pub(super) fn reveal(&self, text: &str) -> String {
         let original = |c| self.pairs.iter().find(|(_, to)| *to == c).map_or(c, |(from, _)| *from);
-        text.chars().map(original).collect()
+        text.chars().filter(|c| Some(*c) != self.nothing).map(original).collect()
     }
 
     /// A JSON value for the template, all its strings and keys with stand-ins.
@@ -78,6 +85,20 @@ impl StandIns {
         let mut members = self.members(object);
         members.0.extend(Self::none().members(trusted).0);
         JinjaValue::from_object(members)
+    }
+
+    /// A JSON object with stand-ins in all its strings and keys.
+    pub(super) fn hidden(&self, object: &Map<String, Value>) -> Map<String, Value> {
+        object.iter().map(|(key, value)| (self.hide(key), self.hidden_value(value))).collect()
+    }
+
+    fn hidden_value(&self, json: &Value) -> Value {
+        match json {
+            Value::Null | Value::Bool(_) | Value::Number(_) => json.clone(),
+            Value::String(text) => Value::String(self.hide(text)),
+            Value::Array(items) => items.iter().map(|item| self.hidden_value(item)).collect(),
+            Value::Object(members) => Value::Object(self.hidden(members)),
+        }
     }
 
     fn members(&self, members: &Map<String, Value>) -> Members {

@@ -2,6 +2,7 @@
 
 mod demo;
 
+use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -86,30 +87,78 @@ fn check(name: &str, messages: &[Message], expected: &str) {
     assert_eq!(ids(&prompt, &tokenizer), expected);
 }
 
+/// What Python makes of a conversation with some of the templates.
+#[derive(serde::Deserialize)]
+struct Golden {
+    case: String,
+    templates: Vec<String>,
+    rendered: String,
+    ids: Vec<u32>,
+}
+
+fn goldens() -> Vec<Golden> {
+    serde_json::from_str(&std::fs::read_to_string(folder().join("goldens.json")).unwrap()).unwrap()
+}
+
+/// The conversations of the goldens, by case.
+fn conversations() -> HashMap<String, Map<String, Value>> {
+    #[derive(serde::Deserialize)]
+    struct Conversation {
+        case: String,
+        input: Map<String, Value>,
+    }
+    let text = std::fs::read_to_string(folder().join("conversations.json")).unwrap();
+    let all: Vec<Conversation> = serde_json::from_str(&text).unwrap();
+    all.into_iter().map(|one| (one.case, one.input)).collect()
+}
+
+/// Checks what a template makes of a conversation, character by character and id by id.
+fn check_golden(
+    template: &Template,
+    tokenizer: &Tokenizer,
+    context: &Map<String, Value>,
+    golden: &Golden,
+) {
+    let edges = tokenizer.control().edges();
+    let stand_ins = StandIns::choose(edges, context, &template.source).unwrap();
+    let bos = Map::from_iter([("bos_token".to_owned(), json!("<bos>"))]);
+    let rendered = template.run(&stand_ins, context, &bos).unwrap();
+    assert_eq!(stand_ins.reveal(&rendered), golden.rendered, "{}", golden.case);
+    assert_eq!(tokenizer.encode_template(&rendered).unwrap(), golden.ids, "{}", golden.case);
+}
+
 #[test]
 fn every_golden_comes_out_character_by_character_and_id_by_id() {
-    #[derive(serde::Deserialize)]
-    struct Golden {
-        case: String,
-        template: String,
-        input: Map<String, Value>,
-        rendered: String,
-        ids: Vec<u32>,
+    let (tokenizer, conversations) = (tokenizer(), conversations());
+    let templates = TEMPLATES.map(|name| (name, template(name)));
+    let mut checked = 0;
+    for golden in goldens() {
+        for name in &golden.templates {
+            let (_, template) = templates.iter().find(|(known, _)| known == name).unwrap();
+            check_golden(template, &tokenizer, &conversations[&golden.case], &golden);
+            checked += 1;
+        }
     }
-    let text = std::fs::read_to_string(folder().join("goldens.json")).unwrap();
-    let goldens: Vec<Golden> = serde_json::from_str(&text).unwrap();
-    let tokenizer = tokenizer();
-    for golden in goldens {
-        let context = &golden.input;
-        let template = template(&golden.template);
-        let edges = tokenizer.control().edges();
-        let stand_ins = StandIns::choose(edges, context, &template.source).unwrap();
-        let bos = json!({"bos_token": "<bos>"});
-        let context = stand_ins.object_with(context, bos.as_object().unwrap());
-        let rendered = template.run(context).unwrap();
-        assert_eq!(stand_ins.reveal(&rendered), golden.rendered, "{}", golden.case);
-        assert_eq!(tokenizer.encode_template(&rendered).unwrap(), golden.ids, "{}", golden.case);
+    assert_eq!(checked, 280);
+}
+
+#[test]
+fn without_a_template_the_prompt_is_that_of_the_last_one() {
+    let (tokenizer, conversations) = (tokenizer(), conversations());
+    let mut checked = 0;
+    for golden in goldens() {
+        for name in &golden.templates {
+            let flavour = match name.as_str() {
+                "small.2026-07.jinja" => Flavour::Small,
+                "large.2026-07.jinja" => Flavour::Large,
+                _ => continue,
+            };
+            let template = Template::built_in(flavour);
+            check_golden(&template, &tokenizer, &conversations[&golden.case], &golden);
+            checked += 1;
+        }
     }
+    assert_eq!(checked, 94);
 }
 
 #[test]
@@ -147,8 +196,19 @@ fn a_result_of_any_kind_is_an_object() {
     check(Outcome::Done(json!(3.5)), "value:3.5");
     check(Outcome::Done(json!(null)), "value:null");
     check(Outcome::Done(json!(["a", true])), "value:[<|\"|>a<|\"|>,true]");
+    check(Outcome::Done(json!("{\"t\": 3}")), "t:3");
+    check(Outcome::Done(json!("[3]")), "value:<|\"|>[3]<|\"|>");
     check(Outcome::Refused("no".into()), "error:<|\"|>no<|\"|>");
     check(Outcome::Failed("late".into()), "error:<|\"|>late<|\"|>");
+}
+
+#[test]
+fn a_thought_that_was_left_in_an_answer_is_not_repeated() {
+    let said = "<|channel>thought\nhm<channel|>Hello<|channel>thought\nmore";
+    let history = [says(Role::User, "Hi"), says(Role::Assistant, said), says(Role::User, "x")];
+    let expected = "<bos><|turn>user\nHi<turn|>\n<|turn>model\nHello<turn|>\n\
+                    <|turn>user\nx<turn|>\n<|turn>model\n";
+    check("small.2026-07.jinja", &history, expected);
 }
 
 #[test]
@@ -160,6 +220,27 @@ fn words_before_a_call_stay_before_it_or_stay_away() {
                 <|tool_response>response:f{value:1}<tool_response|>";
     check("small.2026-07.jinja", &history, &format!("{turn}Let me look.{call}"));
     check("small.2026-05.jinja", &history, &format!("{turn}{call}"));
+}
+
+#[test]
+fn parameters_named_like_keywords_are_declared_by_every_template() {
+    let tokenizer = tokenizer();
+    let properties = json!({
+        "type": {"type": "string", "description": "d"},
+        "list": {"type": "array", "items": {"properties": {"required": {"type": "boolean"}}}},
+        "nullable": {"type": "object", "properties": {"properties": {"type": "integer"}}},
+    });
+    let parameters = json!({"type": "object", "properties": properties, "required": ["type"]});
+    let tool = ToolSpec { name: "f".into(), description: "F".into(), parameters };
+    let prompt = |template: &Template| {
+        let messages = [says(Role::User, "Hi")];
+        render(template, &tokenizer, &messages, std::slice::from_ref(&tool), false).unwrap()
+    };
+    let newest = prompt(&template("small.2026-07.jinja"));
+    assert_eq!(prompt(&Template::built_in(Flavour::Small)), newest);
+    assert_eq!(prompt(&template("small.2026-05.jinja")), newest);
+    let large = prompt(&template("large.2026-07.jinja"));
+    assert_eq!(prompt(&template("large.2026-05.jinja")), large);
 }
 
 #[test]
@@ -176,6 +257,24 @@ fn a_prompt_that_ends_in_an_open_thought_says_so() {
 }
 
 #[test]
+fn a_folder_without_template_gets_the_form_of_its_size() {
+    let check = |config: Option<&str>, expected: Flavour| {
+        let folder = tempfile::tempdir().unwrap();
+        if let Some(config) = config {
+            std::fs::write(folder.path().join("config.json"), config).unwrap();
+        }
+        let template = Template::open(folder.path()).unwrap();
+        let Form::BuiltIn(flavour) = template.form else { panic!("a template from nowhere") };
+        assert_eq!(flavour, expected, "{config:?}");
+    };
+    check(Some(r#"{"text_config": {"hidden_size_per_layer_input": 256}}"#), Flavour::Small);
+    check(Some(r#"{"hidden_size_per_layer_input": 256}"#), Flavour::Small);
+    check(Some(r#"{"text_config": {"hidden_size_per_layer_input": 0}}"#), Flavour::Large);
+    check(Some("{}"), Flavour::Large);
+    check(None, Flavour::Large);
+}
+
+#[test]
 fn every_template_ends_with_a_place_for_the_answer() {
     let tokenizer = tokenizer();
     let conversations = [
@@ -183,13 +282,12 @@ fn every_template_ends_with_a_place_for_the_answer() {
         vec![says(Role::System, "S"), says(Role::User, "a"), says(Role::Assistant, "b")],
         vec![says(Role::User, "Hi"), calls("w", json!({}), Outcome::Done(json!(1)))],
     ];
-    for name in TEMPLATES {
-        let template = template(name);
+    for template in all_templates() {
         for messages in &conversations {
             let prompt = render(&template, &tokenizer, messages, &[], false).unwrap();
             let ids = ids(&prompt, &tokenizer);
             assert_eq!(ids[0], tokenizer.ids().bos);
-            assert_ne!(ids[ids.len() - 2..], [106, 107], "{name} ends its turn");
+            assert_ne!(ids[ids.len() - 2..], [106, 107], "{} ends its turn", template.source);
         }
     }
 }
@@ -282,10 +380,16 @@ fn a_folder_may_bring_its_template_in_the_tokenizer_configuration() {
     check(&[(config, r#"{"chat_template": "b"}"#)], Ok("b"));
     let named = r#"{"chat_template": [{"name": "default", "template": "c"}]}"#;
     check(&[(config, named)], Ok("c"));
-    check(&[], Err("no chat template"));
-    check(&[(config, "{}")], Err("no chat template"));
+    check(&[], Ok(""));
+    check(&[(config, "{}")], Ok(""));
     check(&[(config, "{")], Err("tokenizer_config.json is malformed"));
     check(&[("chat_template.jinja", "{% if %}")], Err("chat_template.jinja is malformed"));
+}
+
+/// Every published template, and ours.
+fn all_templates() -> Vec<Template> {
+    let own = [Flavour::Small, Flavour::Large].map(Template::built_in);
+    TEMPLATES.into_iter().map(template).chain(own).collect()
 }
 
 /// Everything that someone outside can put into a conversation.
@@ -314,7 +418,7 @@ proptest! {
     ) {
         static OPEN: OnceLock<(Tokenizer, Vec<Template>)> = OnceLock::new();
         let (tokenizer, templates) =
-            OPEN.get_or_init(|| (tokenizer(), TEMPLATES.map(template).into()));
+            OPEN.get_or_init(|| (tokenizer(), all_templates()));
         // Every text here is dull and keeps its place, so the control tokens of this prompt are
         // those of the template alone. White space would vanish, hence the letters around.
         let dull: [String; 6] = std::array::from_fn(|index| format!("x{index}"));

@@ -6,7 +6,7 @@ use std::path::Path;
 use serde_json::Value;
 use tokenizers::AddedToken;
 
-use super::{TokensError, ids_under};
+use super::{Codec, TokensError, ids_under};
 
 /// Ids of the tokens that steer the model. A folder may lack those that are optional.
 #[derive(Clone, Debug)]
@@ -71,7 +71,7 @@ const CONFIGURED: [(&str, &str); 8] = [
 impl ControlTokens {
     /// Looks the tokens up by their text; `configs` are `config.json` and `generation_config.json`.
     pub(super) fn look_up(
-        codec: &tokenizers::Tokenizer,
+        codec: &Codec,
         configs: [&Value; 2],
         path: &Path,
     ) -> Result<Self, TokensError> {

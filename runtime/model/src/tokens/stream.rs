@@ -20,13 +20,7 @@ impl TextStream {
     /// Takes one id and returns the text that is complete now. Control tokens have no text.
     pub fn push(&mut self, id: u32) -> Option<String> {
         let spelling = self.tokenizer.spelling(id)?;
-        match byte_of(&spelling) {
-            Some(byte) => self.pending.push(byte),
-            None => {
-                let text = spelling.replace(SPACE, " ");
-                self.pending.extend_from_slice(text.as_bytes());
-            }
-        }
+        self.pending.extend(bytes(&spelling));
         some(self.take_complete())
     }
 
@@ -59,6 +53,14 @@ impl TextStream {
                 }
             }
         }
+    }
+}
+
+/// What an ordinary token stands for: one byte, or text.
+pub(crate) fn bytes(spelling: &str) -> Vec<u8> {
+    match byte_of(spelling) {
+        Some(byte) => vec![byte],
+        None => spelling.replace(SPACE, " ").into_bytes(),
     }
 }
 

@@ -40,7 +40,8 @@ fn text_gets_the_published_ids_and_comes_back() {
     let tokenizer = tokenizer();
     for Vector { text, ids } in vectors {
         assert_eq!(tokenizer.encode_text(&text).unwrap(), ids, "{text:?}");
-        assert_eq!(decode(&tokenizer, &ids), text);
+        // The vocabulary spells a space as this character, so both come back as a space.
+        assert_eq!(decode(&tokenizer, &ids), text.replace('\u{2581}', " "));
     }
 }
 
@@ -170,6 +171,6 @@ proptest! {
 
 /// One tokenizer for all cases of a property.
 fn shared() -> &'static Tokenizer {
-    static SHARED: std::sync::OnceLock<Tokenizer> = std::sync::OnceLock::new();
+    static SHARED: OnceLock<Tokenizer> = OnceLock::new();
     SHARED.get_or_init(tokenizer)
 }

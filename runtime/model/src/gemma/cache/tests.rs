@@ -158,10 +158,8 @@ proptest! {
                 add(&mut cache, block);
             }
             cache.remember(&Rowwise).unwrap();
-            for _ in 0..said {
-                history.push(1000);
-                add(&mut cache, &tokens(&[1000]));
-            }
+            history.extend(vec![1000; said]);
+            (0..said).for_each(|_| add(&mut cache, &tokens(&[1000])));
             let length = history.len();
             let expected: Rows = (length - cache.recent()..length).collect();
             prop_assert!(cache.recent() >= window.min(length));

@@ -68,11 +68,14 @@ fn open<E: Engine>(engine: E) -> (Gemma<E>, Tokenizer) {
 }
 
 fn open_with<E: Engine>(engine: E, all_logits: bool) -> (Gemma<E>, Tokenizer) {
+    open_for(engine, Use { all_logits, context_tokens: 4096 })
+}
+
+fn open_for<E: Engine>(engine: E, used: Use) -> (Gemma<E>, Tokenizer) {
     let path = workspace().join("runtime/demo-model");
     let folder = Folder::find(&path, Dtypes::default(), false).unwrap();
     let config = Config::open(&path).unwrap();
     let tokenizer = Tokenizer::open(&path).unwrap();
-    let used = Use { all_logits, context_tokens: 4096 };
     (Gemma::open(engine, &folder, config, used).unwrap().0, tokenizer)
 }
 
@@ -184,7 +187,7 @@ fn onnxruntime_hears_as_the_reference_does() {
 
 #[test]
 fn tract_answers_text_as_the_reference_does() {
-    let (mut gemma, tokenizer) = open(Tract);
+    let (mut gemma, tokenizer) = open(Tract::open(1));
     for case in &reference().text {
         check_case(&mut gemma, &tokenizer, case);
     }
@@ -192,8 +195,14 @@ fn tract_answers_text_as_the_reference_does() {
 
 #[test]
 fn tract_sees_as_the_reference_does() {
-    let (mut gemma, tokenizer) = open(Tract);
+    let (mut gemma, tokenizer) = open(Tract::open(1));
     check_case(&mut gemma, &tokenizer, &reference().image);
+}
+
+#[test]
+fn tract_hears_as_the_reference_does() {
+    let (mut gemma, tokenizer) = open(Tract::open(1));
+    check_case(&mut gemma, &tokenizer, &reference().audio);
 }
 
 /// A trace is the reference's numbers, with those of every position where they are asked for.
@@ -219,17 +228,40 @@ fn check_trace<E: Engine>(engine: impl Fn() -> E, cases: &[&Case]) {
 fn a_trace_holds_the_numbers_of_the_reference() {
     let reference = reference();
     check_trace(ort, &[&reference.text[0], &reference.image, &reference.audio]);
-    check_trace(|| Tract, &[&reference.text[1]]);
+    check_trace(|| Tract::open(1), &[&reference.text[1]]);
 }
 
 #[test]
 fn a_trace_beyond_the_context_is_refused() {
-    let (mut gemma, tokenizer) = open(Tract);
+    let (mut gemma, tokenizer) = open(Tract::open(1));
     let case = &reference().text[0];
     let prompt = prompt(case, tokenizer.ids());
     let limits = Limits { context_tokens: case.prompt_ids.len() + 3, ..limits(256) };
     let error = Trace::take(&mut gemma, &tokenizer, limits, &prompt, 4).unwrap_err();
     assert!(matches!(error, Error::PromptTooLong { .. }), "{error}");
+}
+
+#[test]
+fn sliding_layers_keep_their_window_and_the_numbers_stay() {
+    let case = &reference().image;
+    let (mut short, tokenizer) = open(ort());
+    let window = short.config().window_tokens;
+    // A conversation that fits into the window needs nothing cut off.
+    let (mut long, _) = open_for(ort(), Use { all_logits: false, context_tokens: window });
+    assert!(case.prompt_ids.len() > 2 * window, "the prompt is too short for this test");
+    assert!((window - 1..=window).contains(&short.window().unwrap()));
+    assert_eq!(long.window(), None);
+    let prompt = prompt(case, tokenizer.ids());
+    let tokens = 2 * window;
+    let traces = [&mut short, &mut long]
+        .map(|gemma| Trace::take(gemma, &tokenizer, limits(32), &prompt, tokens).unwrap());
+    check_close("kept short", &traces[0].logits, &traces[1].logits);
+    assert_eq!(traces[0].continuation, traces[1].continuation);
+    let (sliding, global) = short.token_bytes();
+    let length = long.cache().len();
+    assert_eq!(long.cache_bytes(), (sliding + global) * length);
+    let most = sliding * (2 * window + 66) + global * length;
+    assert!(short.cache_bytes() <= most, "{} of {most} bytes", short.cache_bytes());
 }
 
 /// Each cut of the prompt gives the logits of the whole, from an empty cache each time.
@@ -248,7 +280,7 @@ fn a_prompt_in_blocks_gives_the_logits_of_the_whole() {
     check_blocks(ort(), &reference().text[0], &[1, 7, 64, 4096]);
     check_blocks(ort(), &reference().image, &[13, 64, 4096]);
     check_blocks(ort(), &reference().audio, &[13]);
-    check_blocks(Tract, &reference().text[0], &[1, 64, 4096]);
+    check_blocks(Tract::open(1), &reference().text[0], &[1, 64, 4096]);
 }
 
 /// Whatever prompt came before, the logits are those of a fresh start.
@@ -273,7 +305,7 @@ fn a_reused_prefix_gives_the_logits_of_a_fresh_start() {
     let reference = reference();
     let text = &reference.text;
     check_reuse(ort(), &[&text[0], &text[1], &reference.image, &reference.audio]);
-    check_reuse(Tract, &[&text[0], &text[1], &text[2]]);
+    check_reuse(Tract::open(1), &[&text[0], &text[1], &text[2]]);
 }
 
 #[test]
@@ -297,17 +329,8 @@ fn refusal<E: Engine>(
 }
 
 #[test]
-fn tract_refuses_sound_and_says_why() {
-    let (mut gemma, tokenizer) = open(Tract);
-    let prompt = prompt(&reference().audio, tokenizer.ids());
-    let error = refusal(&mut gemma, &tokenizer, limits(256), &prompt).to_string();
-    assert!(error.starts_with("the model cannot take sound: tract: "), "{error}");
-    assert!(error.ends_with("; use the engine ort"), "{error}");
-}
-
-#[test]
 fn a_prompt_beyond_the_context_is_refused() {
-    let (mut gemma, tokenizer) = open(Tract);
+    let (mut gemma, tokenizer) = open(Tract::open(1));
     let case = &reference().text[0];
     let prompt = prompt(case, tokenizer.ids());
     let limits = Limits { context_tokens: case.prompt_ids.len(), ..limits(256) };

@@ -9,8 +9,8 @@ use crate::engine::Dim;
 use crate::folder::Names;
 use crate::gemma::config::Config;
 
-/// Layers 0 and 1 slide, 2 is global, 3 shares.
-fn config() -> Config {
+/// A model in small: layers 0 and 1 slide, 2 is global, 3 shares.
+pub(crate) fn config() -> Config {
     let folder = tempfile::tempdir().unwrap();
     let text = r#"{"vocab_size": 64, "hidden_size": 8, "num_hidden_layers": 4,
         "num_key_value_heads": 1, "head_dim": 4, "global_head_dim": 6, "sliding_window": 4,
@@ -21,11 +21,13 @@ fn config() -> Config {
     Config::open(folder.path()).unwrap()
 }
 
-fn port(name: &str, element: Element, dims: &[Option<usize>]) -> Port {
+/// An input or output.
+pub(crate) fn port(name: &str, element: Element, dims: &[Option<usize>]) -> Port {
     Port { name: name.into(), element, dims: dims.to_vec() }
 }
 
-fn graph(inputs: Vec<Port>, outputs: Vec<Port>) -> Graph {
+/// A graph of these ports.
+pub(crate) fn graph(inputs: Vec<Port>, outputs: Vec<Port>) -> Graph {
     Graph {
         path: PathBuf::from("graph.onnx"),
         inputs,
@@ -38,7 +40,8 @@ fn graph(inputs: Vec<Port>, outputs: Vec<Port>) -> Graph {
     }
 }
 
-const OPEN: Option<usize> = None;
+/// A dimension of any size.
+pub(crate) const OPEN: Option<usize> = None;
 
 /// Keys and values of the owning layers.
 fn kv(prefix: &str, element: Element) -> Vec<Port> {
@@ -53,21 +56,24 @@ fn kv(prefix: &str, element: Element) -> Vec<Port> {
 }
 
 /// A decoder with these inputs beside its keys and values.
-fn decoder(extra: Vec<Port>, element: Element) -> Graph {
+pub(crate) fn decoder(extra: Vec<Port>, element: Element) -> Graph {
     let logits = port("logits", element, &[OPEN, OPEN, Some(64)]);
     let outputs = [vec![logits], kv("present", element)].concat();
     graph([extra, kv("past_key_values", element)].concat(), outputs)
 }
 
-fn embeds() -> Port {
+/// Embeddings of the model in small.
+pub(crate) fn embeds() -> Port {
     port("inputs_embeds", Element::F32, &[OPEN, OPEN, Some(8)])
 }
 
-fn mask() -> Port {
+/// Which tokens count.
+pub(crate) fn mask() -> Port {
     port("attention_mask", Element::I64, &[OPEN, OPEN])
 }
 
-fn ids() -> Port {
+/// Token ids.
+pub(crate) fn ids() -> Port {
     port("input_ids", Element::I64, &[OPEN, OPEN])
 }
 
