@@ -1,5 +1,7 @@
 //! The command line: what can be typed, and nothing of what it does.
 
+pub mod model; // what can be done with a model's folder
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
@@ -46,6 +48,9 @@ pub enum Command {
     /// List the plugins, or call one of their tools by hand
     #[command(subcommand)]
     Plugin(Plugin),
+    /// Look at a model's folder, fetch one, or use it, without daemon and configuration
+    #[command(subcommand)]
+    Model(model::Model),
 }
 
 /// A question.

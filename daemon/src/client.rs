@@ -3,6 +3,7 @@
 
 mod ask; // one question, streamed to the terminal
 mod doctor; // everything the daemon needs, checked one by one
+pub mod model; // a model's folder, without daemon and configuration
 mod plugin; // plugins, listed and called by hand
 mod proxy; // the daemon as seen from the other side of the bus
 mod status; // what the daemon does
@@ -45,6 +46,7 @@ pub async fn run(arguments: Arguments, config: Config) -> anyhow::Result<ExitCod
         Command::Status(output) => status::run(output, &config.bus).await,
         Command::Doctor(output) => doctor::run(output, &config).await,
         Command::Plugin(plugin) => plugin::run(plugin, &config).await,
+        Command::Model(model) => return model::run(&model),
     };
     let code = code.or_else(|error| {
         writeln!(std::io::stderr(), "gemmad: {error:#}")?;

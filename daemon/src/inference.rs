@@ -165,8 +165,13 @@ pub fn reply_options(config: &config::Assistant, info: &ModelInfo, thinking: boo
         top_k: config.top_k.unwrap_or(published.top_k),
         seed: config.seed.or(published.seed),
     };
-    let constraint = Constraint::Tools(ToolChoice::Auto);
-    ReplyOptions { sampling, reply_tokens_max: config.reply_tokens_max, thinking, constraint }
+    ReplyOptions {
+        sampling,
+        reply_tokens_max: config.reply_tokens_max,
+        thinking,
+        constraint: Constraint::Tools(ToolChoice::Auto),
+        ..ReplyOptions::default()
+    }
 }
 
 /// The model in words, for the status.

@@ -29,6 +29,9 @@ pub fn main() -> ExitCode {
 }
 
 fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
+    if let Command::Model(model) = &arguments.command {
+        return client::model::run(model);
+    }
     let mut config = Config::load(arguments.config.as_deref())?;
     arguments.apply(&mut config);
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -40,9 +43,11 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
             start_log(&config.log)?;
             runtime.block_on(async { Daemon::build(config)?.run().await })
         }
-        Command::Ask(_) | Command::Status(_) | Command::Doctor(_) | Command::Plugin(_) => {
-            runtime.block_on(client::run(arguments, config))
-        }
+        Command::Ask(_)
+        | Command::Status(_)
+        | Command::Doctor(_)
+        | Command::Plugin(_)
+        | Command::Model(_) => runtime.block_on(client::run(arguments, config)),
     };
     // What hangs beyond the stop deadline ends with the process.
     runtime.shutdown_background();

@@ -101,7 +101,7 @@ class Builder:
         return made
 
     def write_precision(self, dtype: str, layouts: list) -> None:
-        """The graphs of some layouts in one precision, transformers' answers with the same weights, and a comparison."""
+        """The graphs of some layouts in one precision, transformers' answers with their weights, and a comparison."""
         rounded, store = Rounded(), Store(self.folder / f"weights{SUFFIXES[dtype]}.bin")
         for layout in layouts:
             for stem, graph in self.graphs[layout].items():

@@ -46,15 +46,17 @@ BUDGETS = [70, 140, 280, 560, 1120]
 
 # Tolerances of decoding: largest and mean difference in grey levels.
 LOSSLESS = (0, 0.0)
-JPEG = (8, 0.5)
-WEBP = (8, 0.5)
-SHRUNK_COLOUR = (60, 1.0)
+JPEG = (4, 0.1)
+WEBP = (2, 0.1)
+SHRUNK_COLOUR = (8, 0.5)
 """JPEG with colour at half the size: decoders smooth it differently at its edges."""
 
 # Tolerances of sound: signal over difference in decibels.
 EXACT_DB = math.inf
 LOSSY_DB = 40.0
 RESAMPLED_DB = 30.0
+ROUNDED_DB = 70.0
+"""Samples at the right rate that are rounded to 16 bits."""
 
 MEL_MEAN_MAX = 1e-4
 
@@ -135,7 +137,7 @@ def picture_files(folder, rng):
     add("jpeg-422", photograph(rng, 640, 480), SHRUNK_COLOUR, "jpg", quality=92, subsampling=1)
     add("jpeg-420", photograph(rng, 1280, 853), SHRUNK_COLOUR, "jpg", quality=85, subsampling=2)
     add("jpeg-progressive", photograph(rng, 777, 555), SHRUNK_COLOUR, "jpg", quality=80, progressive=True)
-    add("webp", photograph(rng, 640, 427), SHRUNK_COLOUR, "webp", quality=85)
+    add("webp", photograph(rng, 640, 427), WEBP, "webp", quality=85)
     for orientation in (2, 3, 4, 5, 6, 7, 8):
         exif = Image.Exif()
         exif[0x0112] = orientation
@@ -193,9 +195,9 @@ def spoken(rng, index, folder):
 def sound_files(folder, rng):
     """Writes 20 clips of speech; gives (file, decibels that its decoding must reach)."""
     plans = [(16_000, 1, "WAV", "PCM_16", EXACT_DB), (16_000, 1, "FLAC", "PCM_16", EXACT_DB),
-             (16_000, 2, "WAV", "PCM_16", 80.0), (16_000, 1, "WAV", "PCM_24", 80.0),
-             (16_000, 1, "WAV", "FLOAT", 80.0), (16_000, 1, "WAV", "PCM_U8", EXACT_DB),
-             (16_000, 1, "WAV", "ULAW", 80.0), (16_000, 1, "MP3", "MPEG_LAYER_III", LOSSY_DB),
+             (16_000, 2, "WAV", "PCM_16", ROUNDED_DB), (16_000, 1, "WAV", "PCM_24", ROUNDED_DB),
+             (16_000, 1, "WAV", "FLOAT", ROUNDED_DB), (16_000, 1, "WAV", "PCM_U8", EXACT_DB),
+             (16_000, 1, "WAV", "ULAW", EXACT_DB), (16_000, 1, "MP3", "MPEG_LAYER_III", LOSSY_DB),
              (16_000, 1, "OGG", "VORBIS", LOSSY_DB), (8_000, 1, "WAV", "PCM_16", RESAMPLED_DB),
              (11_025, 1, "WAV", "PCM_16", RESAMPLED_DB), (22_050, 1, "WAV", "PCM_16", RESAMPLED_DB),
              (22_050, 2, "OGG", "VORBIS", RESAMPLED_DB), (24_000, 1, "FLAC", "PCM_24", RESAMPLED_DB),
@@ -231,10 +233,14 @@ def decibels(reference, ours):
 # -- film
 
 def film_file(folder, rng):
-    """Writes a film of 50 frames of 80 ms; gives the file and `[frames, height, width, 3] u8`."""
+    """Writes a film of 50 frames of 80 ms; gives the file and `[frames, height, width, 3] u8`.
+
+    A PNG, because animated WebP would not come out equal: the decoder (image-webp 0.2.4) lowers some values by one
+    or two grey levels where a frame is blended over the one before.
+    """
     frames = [photograph(rng, 322, 181) for _ in range(50)]
-    path = folder / "film.webp"
-    frames[0].save(path, save_all=True, append_images=frames[1:], duration=80, lossless=True)
+    path = folder / "film.png"
+    frames[0].save(path, save_all=True, append_images=frames[1:], duration=80)
     return path, np.stack([np.asarray(frame) for frame in frames])
 
 

@@ -233,7 +233,7 @@ class Embedding(StandardDecoder):
         return graph
 
     def merged(self, value: str, place: str, features: str) -> str:
-        """The stream with the n-th row of `features` at the n-th place; a row of zeros stands in where there are none."""
+        """The stream with the n-th row of `features` at the n-th place; a row of zeros follows the last."""
         op, constant = self.graph.op, self.graph.constant
         number = op("Sub", [op("CumSum", [op("Cast", [place], to=I64), constant(1)]), constant(1)])
         zeros = self.graph.initializer("zero_row", np.zeros((1, self.shape.hidden), np.float32))

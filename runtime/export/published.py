@@ -50,7 +50,8 @@ class Published:
                 real = (places >= 0).all(-1)
                 feed = {"pixel_values": values[real][None], "pixel_position_ids": places[real][None]}
                 found.setdefault(token, []).append(flat(self.graphs["vision"].run(feed)["image_features"]))
-        for frames, mask in self.processor.alone(inputs.get("input_features", []), inputs.get("input_features_mask", [])):
+        sounds = (inputs.get(name, []) for name in ("input_features", "input_features_mask"))
+        for frames, mask in self.processor.alone(*sounds):
             feed = {"input_features": frames, "input_features_mask": mask}
             made = flat(self.graphs["audio"].run(feed)["audio_features"])
             found.setdefault(config.audio_token_id, []).append(made)

@@ -76,10 +76,13 @@ impl Drop for Daemon {
     }
 }
 
-/// The environment of the daemon and its subcommands: a home of their own, no colours, and a panic
-/// with its place.
+/// The environment of the daemon and its subcommands: no colours, and a panic with its place.
+const PLAIN: [(&str, &str); 2] = [("NO_COLOR", "1"), ("RUST_BACKTRACE", "1")];
+
+/// The same, with a home of its own.
 fn environment(home: &str) -> [(&'static str, &str); 3] {
-    [("HOME", home), ("NO_COLOR", "1"), ("RUST_BACKTRACE", "1")]
+    let [colours, backtrace] = PLAIN;
+    [colours, backtrace, ("HOME", home)]
 }
 
 /// The home of who starts the daemon and its subcommands; it is not there until somebody writes.
@@ -103,10 +106,24 @@ pub struct Said {
 /// # Errors
 /// When the binary is missing or does not end in time.
 pub async fn command(config: &Path, arguments: &[&str]) -> anyhow::Result<Said> {
-    let program = workspace::daemon()?.display().to_string();
     let config = PathBuf::from(config).display().to_string();
     let all: Vec<&str> = arguments.iter().copied().chain(["--config", &config]).collect();
-    let process = Process::start(&program, &all, &environment(&home(&PathBuf::from(&config))))?;
+    let home = home(&PathBuf::from(&config));
+    run_command(&all, &environment(&home)).await
+}
+
+/// Runs a subcommand that needs no configuration, with additional environment `variables`, and
+/// waits for its end.
+///
+/// # Errors
+/// When the binary is missing or does not end in time.
+pub async fn bare_command(arguments: &[&str], variables: &[(&str, &str)]) -> anyhow::Result<Said> {
+    run_command(arguments, &[&PLAIN, variables].concat()).await
+}
+
+async fn run_command(arguments: &[&str], variables: &[(&str, &str)]) -> anyhow::Result<Said> {
+    let program = workspace::daemon()?.display().to_string();
+    let process = Process::start(&program, arguments, variables)?;
     let status = process.ended(PATIENCE).await?;
     let said = Said {
         out: process.text(Stream::Out),

@@ -9,6 +9,7 @@ pub mod workspace; // where the things under test lie // a child process that ne
 pub mod broker; // the private mosquitto
 pub mod bus; // the private dbus-daemon
 pub mod daemon;
+pub mod hub; // a private hub of models
 pub mod settings; // the configuration file of a story // the daemon under test
 
 pub mod bus_client; // a program that asks over D-Bus

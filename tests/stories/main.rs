@@ -6,9 +6,11 @@ mod guests; // what they are made of
 mod hostile; // what strangers send
 mod missing; // a house without this or that
 mod mistakes; // what people write and copy wrongly
+mod model; // a model's folder by itself
 mod mute; // a microphone that is closed
 mod outages; // the bus, the broker and the daemon go and come back
 mod plugins; // tools that misbehave
+mod pull; // a model from a hub
 mod requests; // cancelled, left, refused, forged
 mod seen; // a question about a picture
 mod spoken; // a question in speech

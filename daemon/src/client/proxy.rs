@@ -31,12 +31,13 @@ const ACCESS_DENIED: &str = "org.freedesktop.DBus.Error.AccessDenied";
 
 /// The text of an error that the daemon answered with, without the error's name.
 pub(super) fn explain(error: zbus::Error) -> anyhow::Error {
-    match error {
-        zbus::Error::MethodError(name, _, _) if name.as_str() == ACCESS_DENIED => anyhow::anyhow!(
+    let zbus::Error::MethodError(name, text, _) = &error else { return error.into() };
+    match text {
+        _ if name.as_str() == ACCESS_DENIED => anyhow::anyhow!(
             "the message bus does not let you talk with the daemon: that is for members of the \
              group gemmad; join it with `sudo adduser \"$USER\" gemmad`, then log in again"
         ),
-        zbus::Error::MethodError(_, Some(text), _) => anyhow::Error::msg(text),
-        other => other.into(),
+        Some(text) => anyhow::Error::msg(text.clone()),
+        None => error.into(),
     }
 }

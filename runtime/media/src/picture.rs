@@ -73,7 +73,9 @@ pub(crate) fn frame(picture: DynamicImage) -> Frame {
         DynamicImage::ImageLumaA16(grey) => (2, upper_half(grey.as_raw())),
         DynamicImage::ImageRgb16(rgb) => (3, upper_half(rgb.as_raw())),
         DynamicImage::ImageRgba16(rgba) => (4, upper_half(rgba.as_raw())),
-        other => (3, other.into_rgb8().into_raw()),
+        float @ (DynamicImage::ImageRgb32F(_) | DynamicImage::ImageRgba32F(_) | _) => {
+            (3, float.into_rgb8().into_raw())
+        }
     };
     let rgb = match channels {
         1 => values.iter().flat_map(|grey| [*grey; 3]).collect(),

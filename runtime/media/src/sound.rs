@@ -232,8 +232,12 @@ impl<S: Read + Seek> Source<S> {
         let unread = |error: std::io::Error| MediaError::Sound { reason: error.to_string() };
         let mut head = Vec::new();
         source.by_ref().take(HEAD_BYTES as u64).read_to_end(&mut head).map_err(unread)?;
-        if Kind::of(&head)? != Kind::Sound {
-            return Err(MediaError::Sound { reason: "it is no sound".into() });
+        match Kind::of(&head) {
+            Ok(Kind::Sound) => {}
+            Ok(Kind::Picture | Kind::Clip) | Err(MediaError::Unknown { .. }) => {
+                return Err(MediaError::Sound { reason: "it is no sound".into() });
+            }
+            Err(error) => return Err(error),
         }
         let length = source.seek(SeekFrom::End(0)).map_err(unread)?;
         source.rewind().map_err(unread)?;

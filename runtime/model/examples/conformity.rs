@@ -66,7 +66,7 @@ impl Page {
     fn row(&mut self, fixture: &Fixture, engine: EngineKind) -> String {
         let cells = cell::run(fixture, engine);
         let cells = cells.into_iter().map(|cell| {
-            let is_right = bar::bar(fixture, engine, cell.case).allows(&cell.outcome);
+            let is_right = bar::bar(fixture, cell.case).allows(&cell.outcome);
             self.wrong += usize::from(!is_right);
             let mark = if is_right { "" } else { " !" };
             format!("{}{mark}", self.cell(cell.outcome))

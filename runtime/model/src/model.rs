@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use gemma_types::{Message, ToolSpec};
+use serde_json::{Map, Value};
 
 use crate::engine::ort::Ort;
 use crate::engine::tract::Tract;
@@ -16,7 +17,7 @@ use crate::gemma::image;
 use crate::gemma::open::{GraphInfo, Use};
 use crate::gemma::trace::Trace;
 use crate::gemma::variant::{Family, Variant};
-use crate::prompt::{self, Prompt, Template};
+use crate::prompt::{self, Prompt, Rendered, Template};
 use crate::sample::Sampling;
 use crate::tokens::Tokenizer;
 
@@ -196,8 +197,22 @@ impl Model {
         options: &ReplyOptions,
     ) -> Result<Reply<'a>, Error> {
         let prompt = self.render(messages, tools, options.thinking)?;
+        self.reply_to(&prompt, tools, options)
+    }
+
+    /// Begins a reply to a prompt; as [`reply`](Self::reply). Whether the model is asked to think
+    /// first is part of the prompt.
+    ///
+    /// # Errors
+    /// When the prompt holds a medium that the model cannot take, or does not fit into the context.
+    pub fn reply_to<'a>(
+        &'a mut self,
+        prompt: &Prompt,
+        tools: &[ToolSpec],
+        options: &ReplyOptions,
+    ) -> Result<Reply<'a>, Error> {
         let tokenizer = &self.tokenizer;
-        let request = Request { prompt: &prompt, tools, options };
+        let request = Request { prompt, tools, options };
         match &mut self.loaded {
             Loaded::Ort(gemma) => Reply::begin(gemma, tokenizer, self.limits, &request),
             Loaded::Tract(gemma) => Reply::begin(gemma, tokenizer, self.limits, &request),
@@ -225,6 +240,14 @@ impl Model {
         Ok(prompt::render(&self.template, &self.tokenizer, messages, tools, thinking)?)
     }
 
+    /// Runs the chat template over the fields of a conversation in its own form.
+    ///
+    /// # Errors
+    /// As [`render_written`](prompt::render_written).
+    pub fn render_written(&self, fields: &Map<String, Value>) -> Result<Rendered, Error> {
+        Ok(prompt::render_written(&self.template, &self.tokenizer, fields)?)
+    }
+
     /// Computes what follows a conversation and keeps the numbers: the prompt's logits, and the
     /// `tokens` likeliest tokens after it. Begins with an empty cache each time.
     ///
@@ -238,10 +261,18 @@ impl Model {
         tokens: usize,
     ) -> Result<Trace, Error> {
         let prompt = self.render(messages, tools, thinking)?;
+        self.trace_prompt(&prompt, tokens)
+    }
+
+    /// Computes what follows a prompt; as [`trace`](Self::trace).
+    ///
+    /// # Errors
+    /// As [`reply_to`](Self::reply_to), and when the engine fails.
+    pub fn trace_prompt(&mut self, prompt: &Prompt, tokens: usize) -> Result<Trace, Error> {
         let tokenizer = &self.tokenizer;
         match &mut self.loaded {
-            Loaded::Ort(gemma) => Trace::take(gemma, tokenizer, self.limits, &prompt, tokens),
-            Loaded::Tract(gemma) => Trace::take(gemma, tokenizer, self.limits, &prompt, tokens),
+            Loaded::Ort(gemma) => Trace::take(gemma, tokenizer, self.limits, prompt, tokens),
+            Loaded::Tract(gemma) => Trace::take(gemma, tokenizer, self.limits, prompt, tokens),
         }
     }
 }

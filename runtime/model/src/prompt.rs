@@ -12,6 +12,7 @@ mod declaration;
 mod jinja;
 mod segments;
 mod standin;
+mod written;
 
 use std::path::{Path, PathBuf};
 
@@ -21,7 +22,9 @@ use serde_json::{Map, Value, json};
 
 use crate::tokens::{Tokenizer, TokensError};
 use builtin::Flavour;
+pub use conversation::Media;
 use standin::StandIns;
+pub use written::{Rendered, render_written};
 
 /// Why a conversation cannot be written as a prompt.
 #[derive(Debug, thiserror::Error)]

@@ -22,7 +22,7 @@ fn check(variant: &'static str, engine: EngineKind) {
     let mut wrong = Vec::new();
     for fixture in fixture::of_variant(variant) {
         for cell in cell::run(&fixture, engine) {
-            let bar = bar::bar(&fixture, engine, cell.case);
+            let bar = bar::bar(&fixture, cell.case);
             if !bar.allows(&cell.outcome) {
                 let name = (fixture.layout.name(), fixture.dtype, cell.case);
                 wrong.push(format!("{name:?} must be {bar:?}, is {:?}", cell.outcome));
@@ -87,7 +87,8 @@ fn the_table_in_the_docs_has_a_row_for_every_fixture_and_engine() {
     let page = fs::read_to_string(fixture::folder().join("../../../../../docs/conformity.md"));
     let page = page.unwrap();
     let rows = page.lines().filter(|line| line.starts_with("| ")).skip(1);
-    let found: Vec<String> = rows.map(|row| row.split(" | ").take(4).collect::<Vec<_>>().join(" | ")).collect();
+    let found: Vec<String> =
+        rows.map(|row| row.split(" | ").take(4).collect::<Vec<_>>().join(" | ")).collect();
     let mut expected = Vec::new();
     for (variant, _) in fixture::VARIANTS {
         for fixture in fixture::of_variant(variant) {

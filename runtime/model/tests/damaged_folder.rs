@@ -83,7 +83,6 @@ fn the_undamaged_copy_opens() {
 fn a_missing_file_is_named() {
     check(|folder| remove(folder, "config.json"), "lacks its configuration; expected config.json");
     check(|folder| remove(folder, "tokenizer.json"), "tokenizer.json");
-    check(|folder| remove(folder, "chat_template.jinja"), "has no chat template; expected");
     check(
         |folder| remove(folder, DECODER),
         "lacks its decoder; expected onnx/decoder_model_merged",

@@ -42,7 +42,8 @@ fn ask(model: &mut Model, frames: u8) -> (usize, String) {
         match piece.unwrap() {
             Piece::Progress { .. } => {}
             Piece::End { usage, .. } => return (usage.prompt_tokens, said),
-            piece => said.push_str(&format!("{piece:?}")),
+            Piece::Thought(text) | Piece::Text(text) => said.push_str(&text),
+            Piece::ToolCall(call) => said.push_str(&call.name),
         }
     }
     panic!("a reply without an end");

@@ -257,7 +257,7 @@ impl Case {
 }
 
 fn corpus() -> Vec<(String, Case)> {
-    let text = std::fs::read_to_string(fixtures().join("replies.jsonl")).unwrap();
+    let text = std::fs::read_to_string(fixtures().join("conversations/replies.jsonl")).unwrap();
     text.lines().map(|line| (line.to_owned(), serde_json::from_str(line).unwrap())).collect()
 }
 

@@ -108,7 +108,7 @@ fn what_cannot_be_played_is_named() {
     check(folder.path(), "holds no file that ends in wav");
     let broken = folder.path().join("broken.wav");
     std::fs::write(&broken, "RIFF but no sound").unwrap();
-    check(&broken, "is not a WAV file");
+    check(&broken, "is not a sound file");
 }
 
 #[test]

@@ -9,6 +9,7 @@ mod elements;
 mod gather;
 mod grouped;
 mod halves;
+mod layer_norm;
 mod lengths;
 mod load;
 mod nbits;

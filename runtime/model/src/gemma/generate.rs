@@ -28,6 +28,9 @@ pub struct ReplyOptions {
     pub thinking: bool,
     /// What the reply may consist of.
     pub constraint: Constraint,
+    /// Most soft tokens of a picture in this reply: 70, 140, 280, 560 or 1120. Without it: as the
+    /// model was opened.
+    pub image_budget: Option<usize>,
 }
 
 impl Default for ReplyOptions {
@@ -39,6 +42,7 @@ impl Default for ReplyOptions {
             reply_tokens_max: 512,
             thinking: false,
             constraint: Constraint::Free,
+            image_budget: None,
         }
     }
 }
@@ -141,6 +145,8 @@ impl<'a, E: Engine> Steps<'a, E> {
             let reason = "0 leaves no room for a reply; at least 1 is needed".to_owned();
             return Err(Error::Option { name: "reply_tokens_max", reason });
         }
+        let limits =
+            Limits { image_budget: options.image_budget.unwrap_or(limits.image_budget), ..limits };
         let started = Instant::now();
         let ids = tokenizer.ids().clone();
         let layout = prefill::lay_out(gemma, prompt, &ids, limits)?;

@@ -35,16 +35,16 @@ pub struct GraphInfo {
 }
 
 /// The graphs of a folder, read but not loaded.
-struct Graphs {
+pub(crate) struct Graphs {
     embed: Option<Graph>,
-    decoder: Graph,
+    pub(crate) decoder: Graph,
     vision: Option<Graph>,
     audio: Option<Graph>,
-    infos: Vec<GraphInfo>,
+    pub(crate) infos: Vec<GraphInfo>,
 }
 
 impl Graphs {
-    fn read(folder: &Folder) -> Result<Self, Error> {
+    pub(crate) fn read(folder: &Folder) -> Result<Self, Error> {
         let mut infos = Vec::new();
         let mut read = |role: Role, file: &GraphFile| {
             let graph = Graph::read(&file.path)?;
@@ -90,19 +90,15 @@ impl<E: Engine> Gemma<E> {
             Some((graph, ports)) => Some((engine.load(&ports.spec(graph, &config))?, ports)),
             None => None,
         };
-        let mut spec = decoder_ports.spec(&graph, &config, used.all_logits);
-        if used.context_tokens.min(config.context_tokens) <= config.window_tokens {
-            // Nothing will ever be beyond the window.
-            spec.window = None;
-        }
-        let mut decoder = engine.load(&spec)?;
+        let mut decoder = engine.load(&decoder_ports.spec(&graph, &config, used.all_logits))?;
         let vision = Encoder::open(&engine, vision, "vision", config.hidden)?;
         let vision = vision.and_then(|encoder| match check_pictures(&config, &decoder_ports) {
             Ok(()) => Ok(encoder),
             Err(reason) => Err(reason),
         });
         let audio = Encoder::open(&engine, audio, "audio", config.hidden)?;
-        let window = match engine.takes_recent(&decoder) {
+        let is_short = used.context_tokens.min(config.context_tokens) <= config.window_tokens;
+        let window = match !is_short && engine.takes_recent(&decoder) {
             true => window::tried(&engine, &mut decoder, &decoder_ports, &config),
             false => None,
         };

@@ -5,15 +5,20 @@
 //! not name are never written where it names some.
 
 mod bounds;
+mod kinds;
 
 use serde_json::{Map, Value};
 
 use super::GrammarError;
 pub(super) use bounds::{Count, Range};
 use bounds::{count, fits_bounds};
+use kinds::{disjoint, is_kind, told_kinds};
 
 /// Values nested deeper than this are not read back from a call.
 const DEPTH_MAX: usize = 30;
+
+/// References that may lead from one to the next, and steps that may lead into a schema.
+const STEPS_MAX: usize = 90;
 
 /// Schemas that one tool may consist of, each as often as it is referred to.
 const SHAPES_MAX: usize = 5_000;
@@ -85,7 +90,8 @@ pub(super) fn arguments(tool: &str, schema: &Value) -> Result<Vec<Member>, Gramm
     if schema.is_null() || schema.as_object().is_some_and(Map::is_empty) {
         return Ok(Vec::new());
     }
-    let mut reader = Reader { tool, root: schema, place: Vec::new(), refs: Vec::new(), shapes: 0 };
+    let mut reader =
+        Reader { tool, root: schema, place: Vec::new(), refs: Vec::new(), depth: 0, shapes: 0 };
     let shape = reader.shape(schema)?;
     if let Shape::Object(members) = shape {
         return Ok(members);
@@ -105,6 +111,8 @@ struct Reader<'schema> {
     place: Vec<String>,
     /// References that led here.
     refs: Vec<String>,
+    /// How deep the values are nested here.
+    depth: usize,
     shapes: usize,
 }
 
@@ -120,6 +128,14 @@ impl Reader<'_> {
         self.place.extend(steps.iter().map(|&step| step.to_owned()));
         let shape = self.shape(schema)?;
         self.place.truncate(self.place.len() - steps.len());
+        Ok(shape)
+    }
+
+    /// Reads the schema of values inside others.
+    fn inside(&mut self, steps: &[&str], schema: &Value) -> Result<Shape, GrammarError> {
+        self.depth += 1;
+        let shape = self.shape_at(steps, schema)?;
+        self.depth -= 1;
         Ok(shape)
     }
 
@@ -176,6 +192,9 @@ impl Reader<'_> {
         if self.refs.iter().any(|seen| seen == pointer) {
             return Err(self.wrong(format!("$ref {target} leads to itself")));
         }
+        if self.refs.len() >= STEPS_MAX {
+            return Err(self.wrong(format!("$ref {target} is one of too many in a row")));
+        }
         self.refs.push(pointer.to_owned());
         Ok(found.clone())
     }
@@ -213,7 +232,7 @@ impl Reader<'_> {
         if let Some(keyword) = REFUSED.iter().find(|keyword| schema.contains_key(**keyword)) {
             return Err(self.wrong(format!("a grammar cannot keep {keyword}; leave it out")));
         }
-        if self.place.len() > 2 * DEPTH_MAX {
+        if self.depth > DEPTH_MAX || self.place.len() > STEPS_MAX {
             return Err(self.wrong(format!("it is nested deeper than {DEPTH_MAX}")));
         }
         for key in ["anyOf", "oneOf"] {
@@ -345,7 +364,7 @@ impl Reader<'_> {
             return Err(self.wrong("a grammar cannot keep uniqueItems; leave it out"));
         }
         let items = match schema.get("items") {
-            Some(items) => self.shape_at(&["items"], items)?,
+            Some(items) => self.inside(&["items"], items)?,
             None => Shape::Any,
         };
         Ok(Shape::Array { items: Box::new(items), count })
@@ -359,7 +378,7 @@ impl Reader<'_> {
         match schema.get("properties") {
             Some(Value::Object(properties)) => {
                 for (name, property) in properties {
-                    let shape = self.shape_at(&["properties", name], property)?;
+                    let shape = self.inside(&["properties", name], property)?;
                     members.push(Member {
                         required: required.contains(name),
                         shape,
@@ -372,7 +391,7 @@ impl Reader<'_> {
         }
         for name in required {
             if !members.iter().any(|member| member.name == name) {
-                let shape = self.shape_at(&["additionalProperties"], &others)?;
+                let shape = self.inside(&["additionalProperties"], &others)?;
                 members.push(Member { name, required: true, shape });
             }
         }
@@ -381,7 +400,7 @@ impl Reader<'_> {
                 // Of two equal keys, one would be lost.
                 return Err(self.wrong("a grammar cannot keep minProperties above 1"));
             }
-            let values = Box::new(self.shape_at(&["additionalProperties"], &others)?);
+            let values = Box::new(self.inside(&["additionalProperties"], &others)?);
             return Ok(Shape::Map { values, count });
         }
         let always = members.iter().filter(|member| member.required).count();
@@ -421,79 +440,6 @@ impl Reader<'_> {
     ) -> Result<&'value Vec<Value>, GrammarError> {
         let list = value.as_array().filter(|list| !list.is_empty());
         list.ok_or_else(|| self.wrong(format!("its {key} is no list of at least one entry")))
-    }
-}
-
-/// The type that keywords speak of where none is named.
-fn told_kinds(schema: &Map<String, Value>) -> Vec<&'static str> {
-    const TELLING: [(&str, &str); 13] = [
-        ("properties", "object"),
-        ("required", "object"),
-        ("additionalProperties", "object"),
-        ("items", "array"),
-        ("minItems", "array"),
-        ("maxItems", "array"),
-        ("pattern", "string"),
-        ("minLength", "string"),
-        ("maxLength", "string"),
-        ("minimum", "number"),
-        ("maximum", "number"),
-        ("exclusiveMinimum", "number"),
-        ("exclusiveMaximum", "number"),
-    ];
-    let told = TELLING.iter().find(|(keyword, _)| schema.contains_key(*keyword));
-    told.map(|(_, kind)| *kind).into_iter().collect()
-}
-
-/// Whether a value is of a type.
-fn is_kind(value: &Value, kind: &str) -> bool {
-    match value {
-        Value::Null => kind == "null",
-        Value::Bool(_) => kind == "boolean",
-        Value::Number(number) => {
-            let whole = number.as_f64().is_some_and(|number| number.fract() == 0.0);
-            kind == "number" || (kind == "integer" && whole)
-        }
-        Value::String(_) => kind == "string",
-        Value::Array(_) => kind == "array",
-        Value::Object(_) => kind == "object",
-    }
-}
-
-/// Whether no value fits two of these shapes, as far as their types tell, or their lists of values.
-fn disjoint(shapes: &[Shape]) -> bool {
-    let apart = |one: &Shape, other: &Shape| match (one, other) {
-        (Shape::Literals(one), Shape::Literals(other)) => {
-            !one.iter().any(|value| other.contains(value))
-        }
-        (one, other) => {
-            let kinds = kinds_of(other);
-            !kinds_of(one).iter().any(|kind| kinds.contains(kind))
-        }
-    };
-    let mut shapes = shapes.iter();
-    while let Some(one) = shapes.next() {
-        if !shapes.clone().all(|other| apart(one, other)) {
-            return false;
-        }
-    }
-    true
-}
-
-/// Types of the values that fit a shape; whole numbers count as numbers.
-fn kinds_of(shape: &Shape) -> Vec<&'static str> {
-    match shape {
-        Shape::Any => vec!["null", "boolean", "number", "string", "array", "object"],
-        Shape::Literals(values) => {
-            let all = ["null", "boolean", "number", "string", "array", "object"];
-            all.into_iter().filter(|kind| values.iter().any(|value| is_kind(value, kind))).collect()
-        }
-        Shape::Boolean => vec!["boolean"],
-        Shape::Integer(_) | Shape::Number(_) => vec!["number"],
-        Shape::Text { .. } => vec!["string"],
-        Shape::Array { .. } => vec!["array"],
-        Shape::Object(_) | Shape::Map { .. } => vec!["object"],
-        Shape::OneOf(shapes) => shapes.iter().flat_map(kinds_of).collect(),
     }
 }
 

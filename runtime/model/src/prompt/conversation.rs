@@ -14,11 +14,14 @@ pub(super) struct Conversation {
 }
 
 /// The media of a conversation, each kind in the order in which the messages hold it.
-#[derive(Default)]
-pub(super) struct Media {
-    pub(super) images: Vec<Frame>,
-    pub(super) audio: Vec<Utterance>,
-    pub(super) clips: Vec<Clip>,
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Media {
+    /// Pictures.
+    pub images: Vec<Frame>,
+    /// Sound.
+    pub audio: Vec<Utterance>,
+    /// Films.
+    pub clips: Vec<Clip>,
 }
 
 /// Writes messages. `joins_turns` says whether the template makes one turn of two assistant

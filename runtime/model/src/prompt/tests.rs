@@ -59,7 +59,7 @@ fn sound() -> Part {
 fn film(seconds: &[f64]) -> Part {
     let frame = || match picture() {
         Part::Image(frame) => frame,
-        part => panic!("{part:?} is no picture"),
+        part @ (Part::Text(_) | Part::Audio(_) | Part::Video(_)) => panic!("{part:?}"),
     };
     let frames = seconds.iter().map(|_| frame()).collect();
     Part::Video(Clip { frames, seconds: seconds.to_vec() })
@@ -89,19 +89,19 @@ fn check(name: &str, messages: &[Message], expected: &str) {
 
 /// What Python makes of a conversation with some of the templates.
 #[derive(serde::Deserialize)]
-struct Golden {
-    case: String,
-    templates: Vec<String>,
-    rendered: String,
-    ids: Vec<u32>,
+pub(super) struct Golden {
+    pub(super) case: String,
+    pub(super) templates: Vec<String>,
+    pub(super) rendered: String,
+    pub(super) ids: Vec<u32>,
 }
 
-fn goldens() -> Vec<Golden> {
+pub(super) fn goldens() -> Vec<Golden> {
     serde_json::from_str(&std::fs::read_to_string(folder().join("goldens.json")).unwrap()).unwrap()
 }
 
 /// The conversations of the goldens, by case.
-fn conversations() -> HashMap<String, Map<String, Value>> {
+pub(super) fn conversations() -> HashMap<String, Map<String, Value>> {
     #[derive(serde::Deserialize)]
     struct Conversation {
         case: String,

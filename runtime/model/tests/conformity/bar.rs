@@ -1,14 +1,12 @@
 //! What every cell of the conformity table must be: a bar for what is computed, and a reason for
 //! what is not.
 
-use gemma_runtime::EngineKind;
-
 use crate::cell::{CONTINUED, Outcome};
 use crate::fixture::{Fixture, Layout};
 
 /// What a cell must be.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Bar {
+pub(crate) enum Bar {
     /// Answered, with every logit this close to the reference and all ids alike.
     Exact(f32),
     /// Answered, with every logit this close to the reference, and ids alike until the two best
@@ -37,7 +35,7 @@ const SOUND: [&str; 2] = ["audio", "interleaved"];
 const WORDS: [&str; 2] = ["text", "long"];
 
 /// What the cell of a case must be.
-pub fn bar(fixture: &Fixture, _engine: EngineKind, case: &str) -> Bar {
+pub(crate) fn bar(fixture: &Fixture, case: &str) -> Bar {
     let is_deaf = matches!(fixture.variant, "26b" | "31b") || fixture.layout == Layout::Text;
     if fixture.layout == Layout::Text && !WORDS.contains(&case) && case != "audio" {
         return Bar::Refused("its folder has no vision_encoder");
@@ -54,7 +52,7 @@ pub fn bar(fixture: &Fixture, _engine: EngineKind, case: &str) -> Bar {
 
 impl Bar {
     /// Whether an outcome is what it must be.
-    pub fn allows(&self, outcome: &Outcome) -> bool {
+    pub(crate) fn allows(&self, outcome: &Outcome) -> bool {
         match (self, outcome) {
             (Self::Exact(most), Outcome::Answered { difference, same, .. }) => {
                 difference <= most && *same == CONTINUED

@@ -9,14 +9,14 @@ use crate::conversation;
 use crate::fixture::{self, Answer, CASES, Fixture, Layout};
 
 /// Tokens of the greedy continuations.
-pub const CONTINUED: usize = 64;
+pub(crate) const CONTINUED: usize = 64;
 
 /// Tokens of a prefill step: fewer than most prompts have, more than any picture.
 const BLOCK_TOKENS: usize = 96;
 
 /// What an engine makes of a case.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Outcome {
+pub(crate) enum Outcome {
     /// It answers.
     Answered {
         /// Largest absolute difference of a logit of the prompt.
@@ -34,15 +34,15 @@ pub enum Outcome {
 }
 
 /// One cell: a case, and what became of it.
-pub struct Cell {
+pub(crate) struct Cell {
     /// Name of the case.
-    pub case: &'static str,
+    pub(crate) case: &'static str,
     /// What became of it.
-    pub outcome: Outcome,
+    pub(crate) outcome: Outcome,
 }
 
 /// Runs all cases of a fixture on an engine.
-pub fn run(fixture: &Fixture, engine: EngineKind) -> Vec<Cell> {
+pub(crate) fn run(fixture: &Fixture, engine: EngineKind) -> Vec<Cell> {
     let folder = fixture.assemble();
     let expected = fixture.expected();
     let options = Options {
@@ -70,7 +70,8 @@ pub fn run(fixture: &Fixture, engine: EngineKind) -> Vec<Cell> {
 
 /// The library of ONNX Runtime that set-up fetched.
 fn library() -> PathBuf {
-    let fetched = concat!(env!("CARGO_MANIFEST_DIR"), "/../../.setup/onnxruntime/libonnxruntime.so");
+    let fetched =
+        concat!(env!("CARGO_MANIFEST_DIR"), "/../../.setup/onnxruntime/libonnxruntime.so");
     std::env::var_os("GEMMAD_ONNXRUNTIME").map_or_else(|| fetched.into(), PathBuf::from)
 }
 

@@ -8,7 +8,7 @@ use gemma_types::{Clip, Frame, Message, Part, Role, Utterance};
 use serde_json::Value;
 
 /// Reads `cases/NAME.json`.
-pub fn read(fixtures: &Path, name: &str) -> Vec<Message> {
+pub(crate) fn read(fixtures: &Path, name: &str) -> Vec<Message> {
     let path = fixtures.join("cases").join(format!("{name}.json"));
     let root: Value = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
     root["messages"].as_array().unwrap().iter().map(|value| message(fixtures, value)).collect()
@@ -21,9 +21,10 @@ fn message(fixtures: &Path, value: &Value) -> Message {
         "assistant" => Role::Assistant,
         other => panic!("role {other}"),
     };
-    let parts = match &value["content"] {
-        Value::String(words) => vec![Part::Text(words.clone())],
-        content => content.as_array().unwrap().iter().map(|value| part(fixtures, value)).collect(),
+    let content = &value["content"];
+    let parts = match content.as_str() {
+        Some(words) => vec![Part::Text(words.into())],
+        None => content.as_array().unwrap().iter().map(|value| part(fixtures, value)).collect(),
     };
     Message { role, parts, tool_calls: Vec::new(), tool_results: Vec::new() }
 }

@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 /// How a conversion lays its graphs out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Layout {
+pub(crate) enum Layout {
     /// Four graphs in `onnx/`, the precision in their names (onnx-community).
     A,
     /// A folder for each graph, and `genai_config.json` (onnxruntime-genai).
@@ -22,7 +22,7 @@ pub enum Layout {
 
 impl Layout {
     /// The layout as the fixtures' folders and the table name it.
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::A => "a",
             Self::B => "b",
@@ -53,17 +53,17 @@ const SUFFIXES: [(&str, &str); 5] =
 
 /// One model in one layout and precision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Fixture {
+pub(crate) struct Fixture {
     /// Which of the five sizes.
-    pub variant: &'static str,
+    pub(crate) variant: &'static str,
     /// How its graphs are laid out.
-    pub layout: Layout,
+    pub(crate) layout: Layout,
     /// Precision of its graphs.
-    pub dtype: &'static str,
+    pub(crate) dtype: &'static str,
 }
 
 /// The sizes, with the generation of the chat template that their folders have.
-pub const VARIANTS: [(&str, &str); 5] = [
+pub(crate) const VARIANTS: [(&str, &str); 5] = [
     ("e2b", "small.2026-07"),
     ("e4b", "small.2026-05"),
     ("12b", "large.2026-07"),
@@ -72,15 +72,13 @@ pub const VARIANTS: [(&str, &str); 5] = [
 ];
 
 /// Every conversation that is asked, in the order of the table.
-pub const CASES: [&str; 8] =
+pub(crate) const CASES: [&str; 8] =
     ["text", "long", "image", "images", "audio", "video", "interleaved", "pictures"];
 
 /// All fixtures of a size.
-pub fn of_variant(variant: &'static str) -> Vec<Fixture> {
+pub(crate) fn of_variant(variant: &'static str) -> Vec<Fixture> {
     let more: &[(Layout, &str)] = match variant {
-        "e2b" => {
-            &[(Layout::A, "fp16"), (Layout::A, "q8"), (Layout::A, "q4f16"), (Layout::B, "q4")]
-        }
+        "e2b" => &[(Layout::A, "fp16"), (Layout::A, "q8"), (Layout::A, "q4f16"), (Layout::B, "q4")],
         _ => &[],
     };
     let all = [(Layout::A, "fp32"), (Layout::B, "fp32"), (Layout::Text, "fp32"), (Layout::A, "q4")];
@@ -89,13 +87,13 @@ pub fn of_variant(variant: &'static str) -> Vec<Fixture> {
 }
 
 /// The folder of the fixtures.
-pub fn folder() -> PathBuf {
+pub(crate) fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/variants")
 }
 
 impl Fixture {
     /// Makes the folder as it would be published.
-    pub fn assemble(&self) -> TempDir {
+    pub(crate) fn assemble(&self) -> TempDir {
         let published = tempfile::tempdir().unwrap();
         for (from, place) in self.files() {
             let to = published.path().join(place);
@@ -150,40 +148,41 @@ impl Fixture {
     }
 
     /// What the reference answered, by case.
-    pub fn expected(&self) -> Expected {
+    pub(crate) fn expected(&self) -> Expected {
         let name = format!("expected{}.json", self.suffix());
         Expected::read(&folder().join(self.variant).join(name))
     }
 }
 
 /// Answers of the reference to the cases of one checkpoint.
-pub struct Expected {
+pub(crate) struct Expected {
     root: Value,
     logits: Vec<f32>,
 }
 
 /// The answer of the reference to one case.
-pub struct Answer {
+pub(crate) struct Answer {
     /// Ids of the prompt.
-    pub prompt_ids: Vec<u32>,
+    pub(crate) prompt_ids: Vec<u32>,
     /// Logits `[rows, vocabulary]` of the last rows of the prompt.
-    pub logits: Vec<f32>,
+    pub(crate) logits: Vec<f32>,
     /// Ids of the greedy continuation.
-    pub continuation_ids: Vec<u32>,
+    pub(crate) continuation_ids: Vec<u32>,
     /// For each of them, how far its logit is before the second largest.
-    pub margins: Vec<f32>,
+    pub(crate) margins: Vec<f32>,
 }
 
 impl Expected {
     fn read(path: &Path) -> Self {
         let root: Value = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
         let data = fs::read(path.with_file_name(root["logits"].as_str().unwrap())).unwrap();
-        let values = data.chunks_exact(4).map(|bytes| f32::from_le_bytes(bytes.try_into().unwrap()));
+        let values =
+            data.chunks_exact(4).map(|bytes| f32::from_le_bytes(bytes.try_into().unwrap()));
         Self { logits: values.collect(), root }
     }
 
     /// The answer to a case; `None` where the model cannot take its media.
-    pub fn answer(&self, wanted: &str) -> Option<Answer> {
+    pub(crate) fn answer(&self, wanted: &str) -> Option<Answer> {
         let vocabulary = number(&self.root["vocabulary"]);
         let mut start = 0;
         // The map keeps no order, the file of logits does: that of `CASES`.

@@ -246,35 +246,44 @@ impl Row<'_> {
         }
     }
 
+    /// In loops by index: what iterators add is not always compiled into the loops.
     #[inline(always)]
     fn widen_parts<const BITS: usize>(&self, out: &mut [f32]) {
-        let bytes = self.layout.block * BITS / 8;
-        let blocks = self.codes.chunks_exact(bytes);
-        let blocks = blocks.zip(out.chunks_exact_mut(self.layout.block)).enumerate();
-        for (block, (codes, out)) in blocks {
-            let (scale, zero) = (self.scale(block), self.zero(block));
-            for (part, out) in out.chunks_exact_mut(bytes).enumerate() {
-                let (codes, code_rest) = codes.as_chunks::<LANES>();
-                let (out, out_rest) = out.as_chunks_mut::<LANES>();
-                for (codes, out) in codes.iter().zip(out) {
-                    *out = unpacked_lanes::<BITS>(codes, part, zero).map(|code| code * scale);
-                }
-                for (byte, out) in code_rest.iter().zip(out_rest) {
-                    *out = (unpacked::<BITS>(*byte, part) - zero) * scale;
-                }
+        let (block, bytes) = (self.layout.block, self.layout.block * BITS / 8);
+        for at in 0..out.len() / block {
+            let (scale, zero) = (self.scale(at), self.zero(at));
+            let codes = &self.codes[at * bytes..(at + 1) * bytes];
+            let out = &mut out[at * block..(at + 1) * block];
+            for part in 0..8 / BITS {
+                let out = &mut out[part * bytes..(part + 1) * bytes];
+                widen_part::<BITS>(codes, out, part, [scale, zero]);
             }
         }
     }
 }
 
-/// Codes of a few bytes, less the code of zero.
+/// The elements that lie in one part of each byte.
+// Loops by index are compiled into one, those over iterators not always.
 #[inline(always)]
-fn unpacked_lanes<const BITS: usize>(bytes: &[u8; LANES], part: usize, zero: f32) -> Lanes {
-    let mut out = [0.0; LANES];
-    for lane in 0..LANES {
-        out[lane] = unpacked::<BITS>(bytes[lane], part) - zero;
+fn widen_part<const BITS: usize>(
+    codes: &[u8],
+    out: &mut [f32],
+    part: usize,
+    [scale, zero]: [f32; 2],
+) {
+    let (chunks, rest) = codes.as_chunks::<LANES>();
+    let (lanes, out_rest) = out.as_chunks_mut::<LANES>();
+    let lanes = &mut lanes[..chunks.len()];
+    for at in 0..chunks.len() {
+        let mut wide: Lanes = [0.0; LANES];
+        for lane in 0..LANES {
+            wide[lane] = (unpacked::<BITS>(chunks[at][lane], part) - zero) * scale;
+        }
+        lanes[at] = wide;
     }
-    out
+    for at in 0..rest.len() {
+        out_rest[at] = (unpacked::<BITS>(rest[at], part) - zero) * scale;
+    }
 }
 
 /// A finite half as a whole float, in fewer steps than a conversion that minds infinities.

@@ -109,7 +109,7 @@ fn tile<const FUSED: bool, const LEFT: usize, const RIGHT: usize>(
         for (l, result) in results.iter_mut().enumerate() {
             let rest = left[l].1.iter().zip(right[r].1);
             *result =
-                rest.fold(total(sums[r][l]), |sum, (a, b)| multiply_add::<FUSED>(*a, *b, sum));
+                rest.fold(total(&sums[r][l]), |sum, (a, b)| multiply_add::<FUSED>(*a, *b, sum));
         }
     }
     results
@@ -124,6 +124,7 @@ struct Mix<'a> {
     out: &'a mut [f32],
 }
 
+// Loops by index are compiled into one, those over iterators not always.
 impl Loops for Mix<'_> {
     type Output = ();
 
@@ -131,27 +132,26 @@ impl Loops for Mix<'_> {
     fn run<const FUSED: bool>(self) {
         let Self { weights, values, out } = self;
         let width = out.len();
-        let (stripes, rest) = out.as_chunks_mut::<{ STRIPE * LANES }>();
         let mut at = 0;
-        for stripe in stripes {
-            let (lanes, _) = stripe.as_chunks_mut::<LANES>();
+        while at + STRIPE * LANES <= width {
+            let (lanes, _) = out[at..at + STRIPE * LANES].as_chunks_mut::<LANES>();
             let mut sums = [[0.0; LANES]; STRIPE];
             sums.copy_from_slice(lanes);
-            for (weight, row) in weights.iter().zip(values.chunks_exact(width)) {
-                let (row, _) = row[at..at + STRIPE * LANES].as_chunks::<LANES>();
-                let weight = [*weight; LANES];
-                let mut part = 0;
-                while part < STRIPE {
-                    sums[part] = multiply_add_lanes::<FUSED>(&weight, &row[part], sums[part]);
-                    part += 1;
+            for row in 0..weights.len() {
+                let values = &values[row * width + at..row * width + at + STRIPE * LANES];
+                let (values, _) = values.as_chunks::<LANES>();
+                let weight = [weights[row]; LANES];
+                for part in 0..STRIPE {
+                    sums[part] = multiply_add_lanes::<FUSED>(&weight, &values[part], sums[part]);
                 }
             }
             lanes.copy_from_slice(&sums);
             at += STRIPE * LANES;
         }
-        for (weight, row) in weights.iter().zip(values.chunks_exact(width)) {
-            for (sum, value) in rest.iter_mut().zip(&row[at..]) {
-                *sum = multiply_add::<FUSED>(*weight, *value, *sum);
+        for row in 0..weights.len() {
+            for column in at..width {
+                let value = values[row * width + column];
+                out[column] = multiply_add::<FUSED>(weights[row], value, out[column]);
             }
         }
     }

@@ -82,6 +82,9 @@ struct GroupQueryAttention {
     sinks: Option<usize>,
 }
 
+/// Turns a row of a step by its position.
+type Turn<'t> = dyn Fn(usize, &mut [f32]) -> TractResult<()> + 't;
+
 impl GroupQueryAttention {
     /// Elements of a head, of rows of all heads.
     fn width(&self, row: usize, heads: usize) -> TractResult<usize> {
@@ -97,7 +100,7 @@ impl GroupQueryAttention {
         &self,
         input: &Tensor,
         heads: usize,
-        turn: Option<&dyn Fn(usize, &mut [f32]) -> TractResult<()>>,
+        turn: Option<&Turn<'_>>,
     ) -> TractResult<Vec<f32>> {
         let (steps, row) = (input.shape()[1], input.shape()[2]);
         let width = self.width(row, heads)?;
@@ -184,7 +187,7 @@ impl Operator for GroupQueryAttention {
         let query = self.heads(&inputs[0], self.heads, Some(&turn))?;
         let past = self.past.map(|(key, value)| [&inputs[key], &inputs[value]]);
         let present = |at: usize| -> TractResult<TValue> {
-            let turn = (at == 0).then_some(&turn as &dyn Fn(usize, &mut [f32]) -> TractResult<()>);
+            let turn = (at == 0).then_some(&turn as &Turn<'_>);
             if let Some(past) = past.filter(|_| steps == 0) {
                 return Ok(past[at].clone());
             }

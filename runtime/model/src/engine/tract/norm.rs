@@ -110,19 +110,20 @@ impl Operator for SkipRmsNorm {
 }
 
 /// An axis counted from the front.
-fn axis(axis: i64, rank: usize) -> TractResult<usize> {
+pub(super) fn axis(axis: i64, rank: usize) -> TractResult<usize> {
     let from_front = if axis < 0 { axis + rank as i64 } else { axis };
     let place = usize::try_from(from_front).ok().filter(|&place| place < rank);
     place.with_context(|| format!("a norm along axis {axis} of rank {rank}"))
 }
 
 /// The shape of what is computed once for each row.
-fn deviations<D: DimLike>(shape: &[D], axis: usize) -> TVec<D> {
+pub(super) fn deviations<D: DimLike>(shape: &[D], axis: usize) -> TVec<D> {
     let dims = shape.iter().enumerate();
     dims.map(|(at, dim)| if at < axis { dim.clone() } else { D::one() }).collect()
 }
 
-fn check_scale(scale: &TypedFact, row: &[TDim]) -> TractResult<()> {
+/// Says whether there is one factor for each value of a row, or one for all.
+pub(super) fn check_scale(scale: &TypedFact, row: &[TDim]) -> TractResult<()> {
     let width: TDim = row.iter().product();
     let due = scale.shape.volume();
     ensure!(due == width || due.is_one(), "a norm of rows of {width} by {due} factors");

@@ -61,8 +61,9 @@ impl<R: Rows> Loops for Widen<'_, R> {
 
     #[inline(always)]
     fn run<const FUSED: bool>(self) {
-        for (at, out) in self.out.chunks_exact_mut(self.matrix.width()).enumerate() {
-            self.matrix.widen(self.first + at, out);
+        let width = self.matrix.width();
+        for at in 0..self.out.len() / width {
+            self.matrix.widen(self.first + at, &mut self.out[at * width..(at + 1) * width]);
         }
     }
 }

@@ -10,6 +10,7 @@ use tract_onnx::prelude::*;
 use super::gather::gather_block_quantized;
 use super::grouped::group_query_attention;
 use super::halves::{WIDENED, fused_matmul, widened};
+use super::layer_norm::layer_norm;
 use super::nbits::matmul_nbits;
 use super::norm::{rms_norm, skip_rms_norm};
 use super::operator::Built;
@@ -51,6 +52,7 @@ fn register(operators: &mut OnnxOpRegister) {
     operators.insert("FusedMatMul", fused_matmul);
     operators.insert("GatherBlockQuantized", gather_block_quantized);
     operators.insert("GroupQueryAttention", group_query_attention);
+    operators.insert("LayerNormalization", layer_norm);
     operators.insert("MatMulNBits", matmul_nbits);
     operators.insert("MultiHeadAttention", multi_head_attention);
     operators.insert("Pad", pad);

@@ -12,7 +12,6 @@ mod model;
 mod norms;
 mod products;
 mod refusals;
-mod speed;
 
 use std::path::{Path, PathBuf};
 

@@ -54,9 +54,10 @@ pub(super) fn multiply_add_lanes<const FUSED: bool>(
     out
 }
 
-/// The sum of the lanes.
-#[inline(always)]
-pub(super) fn total(lanes: Lanes) -> f32 {
-    let [a, b, c, d, e, f, g, h] = lanes;
+/// The sum of the lanes. Apart from the loops that fill them, lest the compiler takes the order of
+/// this sum for the width of those.
+#[inline(never)]
+pub(super) fn total(lanes: &Lanes) -> f32 {
+    let [a, b, c, d, e, f, g, h] = *lanes;
     ((a + e) + (c + g)) + ((b + f) + (d + h))
 }

@@ -144,7 +144,7 @@ fn cells(side: u128, width: u128, height: u128, budget: u128) -> u128 {
 /// Whether the root of a ratio is a whole number.
 fn is_square(numerator: usize, denominator: usize) -> bool {
     let ratio = numerator / denominator;
-    numerator % denominator == 0 && ratio.isqrt().pow(2) == ratio
+    numerator.is_multiple_of(denominator) && ratio.isqrt().pow(2) == ratio
 }
 
 proptest! {

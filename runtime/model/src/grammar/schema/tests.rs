@@ -118,6 +118,23 @@ fn what_a_grammar_cannot_keep_is_refused_with_its_place() {
         deep = json!({"items": {"properties": {"a": deep}}});
     }
     refused(&deep, "nested deeper");
+    let mut lists = json!({"type": "string"});
+    for _ in 0..35 {
+        lists = json!({"items": lists});
+    }
+    refused(&lists, "nested deeper");
+}
+
+#[test]
+fn references_without_end_are_refused() {
+    let mut definitions = Map::new();
+    for level in 0..5000 {
+        let next = json!({"allOf": [{"$ref": format!("#/$defs/d{}", level + 1)}]});
+        definitions.insert(format!("d{level}"), next);
+    }
+    let schema = json!({"$ref": "#/$defs/d0", "$defs": definitions});
+    let error = arguments("f", &schema).unwrap_err().to_string();
+    assert!(error.contains("too many in a row"), "{error}");
 }
 
 #[test]

@@ -115,22 +115,3 @@ fn every_graph_of_the_demo_model_agrees_with_onnxruntime() {
         check(&path);
     }
 }
-
-#[test]
-fn folders() {
-    let Some(folders) = std::env::var_os("TRACT_FOLDERS") else { return };
-    for folder in folders.to_str().unwrap().split(':') {
-        for entry in std::fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            if path.extension().is_none_or(|kind| kind != "onnx") {
-                continue;
-            }
-            let told = std::panic::catch_unwind(|| check(&path));
-            let verdict = match told {
-                Ok(()) => "agrees".to_string(),
-                Err(panic) => super::super::said(&*panic).chars().take(600).collect(),
-            };
-            println!("## {} {verdict}", path.display());
-        }
-    }
-}
