@@ -117,6 +117,8 @@ impl Worker {
         });
         board.set_part(PartName::Model, true, describe(&info));
         self.state.send_replace(ModelState::Ready(info));
+        // Whoever asks at once waits for it; whoever asks later does not.
+        model.prepare_grammars();
         while let Some(request) = self.inbox.blocking_recv() {
             advance(&mut model, &request);
         }

@@ -3,7 +3,7 @@
 //! or in the root; one folder per role, with a `genai_config.json` or without; and a single graph
 //! that turns token ids into logits.
 
-mod dtypes;
+pub mod dtypes;
 mod genai;
 mod names;
 
@@ -11,8 +11,8 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 
 use crate::error::Error;
-use dtypes::SUFFIXES;
 pub(crate) use dtypes::{Dtypes, Role};
+use dtypes::{ENCODER_ORDER, SUFFIXES, TEXT_ORDER};
 use genai::GenAi;
 pub(crate) use names::Names;
 
@@ -65,14 +65,6 @@ pub(crate) struct GraphFile {
     /// graph itself tells.
     pub(crate) dtype: Option<&'static str>,
 }
-
-/// Best first for the graphs that every token passes: small weights before exact ones, and 32-bit
-/// activations before 16-bit ones, which most processors only emulate.
-const TEXT_ORDER: [&str; 5] = ["q4", "q4f16", "q8", "fp16", "fp32"];
-
-/// Best first for the encoders, which run once per picture or utterance and suffer most from
-/// four bits.
-const ENCODER_ORDER: [&str; 5] = ["fp16", "q8", "q4f16", "q4", "fp32"];
 
 /// Best first for encoders that overflow in 16 bits.
 const EXACT_ORDER: [&str; 5] = ["q8", "q4", "fp32", "fp16", "q4f16"];

@@ -20,7 +20,7 @@ pub mod tokens;
 
 pub use engine::EngineKind;
 pub use error::Error;
-pub use folder::FolderLayout;
+pub use folder::{FolderLayout, dtypes};
 pub use gemma::generate::{Reply, ReplyOptions};
 pub use gemma::open::GraphInfo;
 pub use gemma::trace::Trace;

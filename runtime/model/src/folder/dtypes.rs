@@ -6,7 +6,7 @@ use std::fmt;
 use crate::error::Error;
 
 /// Precisions and the suffixes that published folders give them.
-pub(super) const SUFFIXES: [(&str, &str); 12] = [
+pub const SUFFIXES: [(&str, &str); 12] = [
     ("fp32", ""),
     ("fp16", "_fp16"),
     ("q8", "_quantized"),
@@ -20,6 +20,14 @@ pub(super) const SUFFIXES: [(&str, &str); 12] = [
     ("q1", "_q1"),
     ("q1f16", "_q1f16"),
 ];
+
+/// Best first for the graphs that every token passes: small weights before exact ones, and 32-bit
+/// activations before 16-bit ones, which most processors only emulate.
+pub const TEXT_ORDER: [&str; 5] = ["q4", "q4f16", "q8", "fp16", "fp32"];
+
+/// Best first for the encoders, which run once per picture or utterance and suffer most from
+/// four bits.
+pub const ENCODER_ORDER: [&str; 5] = ["fp16", "q8", "q4f16", "q4", "fp32"];
 
 /// What a graph of a folder is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,30 +5,9 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use anyhow::{Context as _, bail, ensure};
+use gemma_runtime::dtypes::{ENCODER_ORDER, SUFFIXES, TEXT_ORDER};
 
 use super::hub::RemoteFile;
-
-/// Precisions and the suffixes that published conversions give them.
-const SUFFIXES: [(&str, &str); 12] = [
-    ("fp32", ""),
-    ("fp16", "_fp16"),
-    ("q8", "_quantized"),
-    ("int8", "_int8"),
-    ("uint8", "_uint8"),
-    ("q4", "_q4"),
-    ("q4f16", "_q4f16"),
-    ("bnb4", "_bnb4"),
-    ("q2", "_q2"),
-    ("q2f16", "_q2f16"),
-    ("q1", "_q1"),
-    ("q1f16", "_q1f16"),
-];
-
-/// Best first for the graphs that every token passes, as the runtime prefers them.
-const TEXT_ORDER: [&str; 5] = ["q4", "q4f16", "q8", "fp16", "fp32"];
-
-/// Best first for the encoders, which suffer most from four bits.
-const ENCODER_ORDER: [&str; 5] = ["fp16", "q8", "q4f16", "q4", "fp32"];
 
 /// Graphs of a model.
 const GRAPHS: [Kind; 4] = [
