@@ -178,6 +178,13 @@ impl Said {
         Ok(said)
     }
 
+    /// The answer, if it is whole, and the thought before it, if there was one.
+    fn answer(&self) -> Result<(String, Option<String>), TaskError> {
+        let text = self.whole_text()?.to_owned();
+        let thought = Some(self.thought.trim()).filter(|thought| !thought.is_empty());
+        Ok((text, thought.map(str::to_owned)))
+    }
+
     /// The answer, if it is whole.
     fn whole_text(&self) -> Result<&str, TaskError> {
         if self.whole {

@@ -50,9 +50,7 @@ impl Task for Captioning {
     }
 
     fn read(&self, said: &[Said]) -> Result<Caption, TaskError> {
-        let said = only(said)?;
-        let text = said.whole_text()?.to_owned();
-        let thought = Some(said.thought.trim()).filter(|thought| !thought.is_empty());
-        Ok(Caption { text, thought: thought.map(str::to_owned) })
+        let (text, thought) = only(said)?.answer()?;
+        Ok(Caption { text, thought })
     }
 }

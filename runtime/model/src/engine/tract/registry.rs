@@ -1,6 +1,7 @@
 //! The operators that graphs may use: those of tract that are right, and ours.
 
 use std::collections::BTreeSet;
+use std::sync::LazyLock;
 
 use tract_onnx::Onnx;
 use tract_onnx::model::{OnnxOpRegister, ParsingContext};
@@ -67,8 +68,9 @@ fn register(operators: &mut OnnxOpRegister) {
 /// # Errors
 /// What tract says of the node.
 pub(super) fn original(context: &ParsingContext<'_>, node: &pb::NodeProto) -> Built {
-    let operators = onnx().op_register.0;
-    let builder = operators.get(&node.op_type);
+    // Made once: a graph has hundreds of such nodes.
+    static ORIGINAL: LazyLock<Onnx> = LazyLock::new(onnx);
+    let builder = ORIGINAL.op_register.0.get(&node.op_type);
     builder.ok_or_else(|| TractError::msg(format!("{} is unknown", node.op_type)))?(context, node)
 }
 
