@@ -8,20 +8,21 @@ mod budget; // how many tokens things take
 mod desk; // what comes in: accepted, refused, cancelled, muted
 mod inbox; // everything that can come in, in one place
 mod record; // what happened in a turn so far
+mod task; // ready-made tasks
 
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Instant;
 
 use gemma_plugins::Host;
-use gemma_runtime::Error;
+use gemma_runtime::{Error, ModelInfo, ReplyOptions};
 use gemma_types::{Finish, Message, Part, Piece, Role, ToolCall, ToolResult, ToolSpec, Usage};
 use tracing::Instrument as _;
 
 use crate::config;
 use crate::event::{Event, FinishReason};
 use crate::inference::{Inference, ModelState, reply_options};
-use crate::sessions::{Conversations, Exchange, Turn};
+use crate::sessions::{Asked, Conversations, Exchange, Turn};
 use crate::status::StatusBoard;
 use crate::systemd::Progress;
 
@@ -93,8 +94,19 @@ async fn next_turn(desk: &mut Desk, inbox: &mut Inbox, progress: &Progress) -> O
     }
 }
 
+/// What is said to the model in one go.
+struct Prompt {
+    messages: Vec<Message>,
+    tools: Arc<[ToolSpec]>,
+    options: ReplyOptions,
+}
+
+/// Why a reply that began has no end.
+const STOPPED: &str = "the model stopped in the middle of a reply";
+
 /// What the model said in one go, up to its calls or its end.
 struct Round {
+    thought: String,
     text: String,
     calls: Vec<ToolCall>,
     finish: Finish,
@@ -120,20 +132,27 @@ impl Worker {
     async fn answer(&mut self, turn: &Turn) -> End {
         let span = tracing::info_span!("turn", turn = turn.id, origin = turn.origin.name());
         let cancel = turn.cancel.clone();
-        let answer = self.answer_whole(turn).instrument(span);
+        let answer = async {
+            match &turn.asked {
+                Asked::Talk { message, thinking } => {
+                    Ok(self.talk(turn, message.clone(), *thinking).await?)
+                }
+                Asked::Task(task) => self.do_task(turn, task).await,
+            }
+        };
         tokio::select! {
             biased;
             () = cancel.cancelled() => End::Cancelled,
-            end = answer => end.unwrap_or_else(End::Failed),
+            end = answer.instrument(span) => end.unwrap_or_else(End::Failed),
         }
     }
 
     /// Goes round: reply, tool calls, results, reply ... until there are no more calls.
-    async fn answer_whole(&mut self, turn: &Turn) -> Result<End, String> {
+    async fn talk(&mut self, turn: &Turn, message: Message, thinking: bool) -> Result<End, String> {
         let mut record = Record::new(turn.accepted_at);
-        let mut exchange = vec![turn.message.clone()];
+        let mut exchange = vec![message];
         loop {
-            let round = self.reply(turn, &exchange, &mut record).await?;
+            let round = self.reply(turn, &exchange, thinking, &mut record).await?;
             record.add_usage(&round.usage);
             let finish = match round.finish {
                 _ if !round.calls.is_empty() && record.rounds <= self.config.steps_max => None,
@@ -161,26 +180,33 @@ impl Worker {
         &mut self,
         turn: &Turn,
         exchange: &[Message],
+        thinking: bool,
         record: &mut Record,
     ) -> Result<Round, String> {
-        let info = match &*self.inference.state().borrow() {
-            ModelState::Ready(info) => info.clone(),
-            ModelState::Loading => return Err("the model is not loaded yet".to_owned()),
-            ModelState::Broken(reason) => return Err(reason.clone()),
-        };
-        let options = reply_options(&self.config, &info, turn.thinking);
+        let info = self.model()?;
+        let options = reply_options(&self.config, &info, thinking);
         let room = budget::history_room(&self.config, info.context_tokens, &self.tools, exchange);
         loop {
             let mut messages = vec![system_message(&self.config.system)];
             messages.extend(self.conversations.history(&key(turn), room, Instant::now()));
             messages.extend_from_slice(exchange);
-            match self.hear_reply(turn, messages, options.clone(), record).await {
+            let prompt = Prompt { messages, tools: self.tools.clone(), options: options.clone() };
+            match self.hear_reply(turn, prompt, record).await {
                 Ok(round) => return Ok(round),
                 Err(Some(Error::PromptTooLong { .. }))
                     if self.conversations.forget_oldest(&key(turn)) => {}
                 Err(Some(error)) => return Err(error.to_string()),
-                Err(None) => return Err("the model stopped in the middle of a reply".to_owned()),
+                Err(None) => return Err(STOPPED.to_owned()),
             }
+        }
+    }
+
+    /// What is known about the model, if there is one to ask.
+    fn model(&self) -> Result<Arc<ModelInfo>, String> {
+        match &*self.inference.state().borrow() {
+            ModelState::Ready(info) => Ok(info.clone()),
+            ModelState::Loading => Err("the model is not loaded yet".to_owned()),
+            ModelState::Broken(reason) => Err(reason.clone()),
         }
     }
 
@@ -188,20 +214,21 @@ impl Worker {
     async fn hear_reply(
         &self,
         turn: &Turn,
-        messages: Vec<Message>,
-        options: gemma_runtime::ReplyOptions,
+        prompt: Prompt,
         record: &mut Record,
     ) -> Result<Round, Option<Error>> {
-        let reply =
-            self.inference.reply(messages, self.tools.clone(), options, turn.cancel.clone());
+        let Prompt { messages, tools, options } = prompt;
+        let thinking = options.thinking;
+        let reply = self.inference.reply(messages, tools, options, turn.cancel.clone());
         let mut pieces = reply.await.ok_or(None)?;
-        let (mut text, mut calls) = (String::new(), Vec::new());
+        let (mut thought, mut text, mut calls) = (String::new(), String::new(), Vec::new());
         while let Some(piece) = pieces.recv().await {
             self.progress.mark();
             match piece.map_err(Some)? {
                 Piece::Progress { .. } => {}
-                Piece::Thought(thought) if turn.thinking => {
-                    self.board.tell(Event::Thought { turn: turn.id, text: thought });
+                Piece::Thought(piece) if thinking => {
+                    thought.push_str(&piece);
+                    self.board.tell(Event::Thought { turn: turn.id, text: piece });
                 }
                 Piece::Thought(_) => {}
                 Piece::Text(piece) => {
@@ -210,7 +237,9 @@ impl Worker {
                     self.board.tell(Event::Text { turn: turn.id, text: piece });
                 }
                 Piece::ToolCall(call) => calls.push(call),
-                Piece::End { finish, usage } => return Ok(Round { text, calls, finish, usage }),
+                Piece::End { finish, usage } => {
+                    return Ok(Round { thought, text, calls, finish, usage });
+                }
             }
         }
         Err(None)

@@ -1,6 +1,7 @@
 //! The command line: what can be typed, and nothing of what it does.
 
 pub mod model; // what can be done with a model's folder
+pub mod task; // ready-made tasks of the daemon
 
 use std::path::PathBuf;
 
@@ -57,14 +58,24 @@ pub enum Command {
 #[derive(Args, Clone, Debug)]
 pub struct Ask {
     /// The question; several words need no quotes
-    #[arg(value_name = "TEXT", required_unless_present_any = ["image", "audio", "look"])]
+    #[arg(value_name = "TEXT", required_unless_present_any = ["image", "audio", "film", "look"])]
     pub text: Vec<String>,
     /// A picture file to go with it (JPEG, PNG, WebP, BMP); up to 8 times
     #[arg(long, value_name = "FILE")]
     pub image: Vec<PathBuf>,
-    /// A WAV, FLAC, MP3 or Ogg file to go with it, at most 30 seconds; up to 4 times
+    /// A WAV, FLAC, MP3 or Ogg file to go with it, at most 30 seconds (10 minutes for the tasks
+    /// transcribe and translate); up to 4 times
     #[arg(long, value_name = "FILE")]
     pub audio: Vec<PathBuf>,
+    /// A film to go with it: an animated GIF, WebP or PNG, a y4m file, or a folder of pictures
+    #[arg(long, value_name = "FILE")]
+    pub film: Option<PathBuf>,
+    /// Pictures a second of a folder or a Motion JPEG film
+    #[arg(long, value_name = "NUMBER", requires = "film")]
+    pub fps: Option<f64>,
+    /// What to do, if it is a ready-made task.
+    #[command(flatten)]
+    pub task: task::Task,
     /// Conversation to go on with
     #[arg(long, value_name = "NAME")]
     pub session: Option<String>,

@@ -153,6 +153,8 @@ pub struct Assistant {
     pub steps_max: u32,
     /// Tokens of one reply at most.
     pub reply_tokens_max: usize,
+    /// Tokens of one reply of a ready-made task at most.
+    pub task_tokens_max: usize,
     /// Whether a spoken question takes the camera's latest picture along.
     pub look_on_speech: bool,
     /// How long a conversation is kept after its last turn.

@@ -1,7 +1,8 @@
 //! The public vocabulary of the daemon: [`Event`] goes out, [`Command`] comes in. Publishers
 //! translate both to their wire (D-Bus signals, MQTT payloads) and add nothing of their own.
 
-use gemma_types::{Arguments, Frame, ToolCall, ToolResult, Utterance};
+use gemma_runtime::tasks::{AnyAnswer, Order};
+use gemma_types::{Arguments, Clip, Frame, ToolCall, ToolResult, Utterance};
 use serde::Serialize;
 use tokio::sync::oneshot;
 
@@ -60,6 +61,15 @@ pub enum Event {
         /// Age of the picture when the turn took it along, in milliseconds.
         age_ms: u64,
     },
+    /// A film came along for this turn.
+    Watched {
+        /// The turn.
+        turn: TurnId,
+        /// Frames that the model is shown.
+        frames: usize,
+        /// When the last of them is to be seen, in seconds since the film began.
+        seconds: f64,
+    },
     /// A piece of the model's thinking, on request only.
     Thought {
         /// The turn.
@@ -100,6 +110,9 @@ pub enum Event {
         turn: TurnId,
         /// The whole answer.
         text: String,
+        /// The answer of a ready-made task, read into its type; nothing for a conversation.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        result: Option<AnyAnswer>,
         /// Receipts of all calls of the turn, in order.
         receipts: Vec<Receipt>,
         /// Why it ended.
@@ -131,6 +144,7 @@ impl Event {
             Self::Accepted { .. } => "accepted",
             Self::Heard { .. } => "heard",
             Self::Seen { .. } => "seen",
+            Self::Watched { .. } => "watched",
             Self::Thought { .. } => "thought",
             Self::Text { .. } => "text",
             Self::ToolCalled { .. } => "tool_called",
@@ -149,6 +163,7 @@ impl Event {
             Self::Accepted { turn, .. }
             | Self::Heard { turn, .. }
             | Self::Seen { turn, .. }
+            | Self::Watched { turn, .. }
             | Self::Thought { turn, .. }
             | Self::Text { turn, .. }
             | Self::ToolCalled { turn, .. }
@@ -361,11 +376,15 @@ pub enum Command {
 /// A question.
 #[derive(Clone, Debug)]
 pub struct Ask {
-    /// The words; may be empty if there is a picture or speech.
+    /// A ready-made task to do, if it is one; it knows no conversation and no tools.
+    pub task: Option<Box<Order>>,
+    /// The words; may be empty if there is a picture, a film or speech.
     pub text: String,
     /// Pictures, before the text.
     pub images: Vec<Frame>,
-    /// Speech, before the text; each at most 30 seconds.
+    /// A film, before the text.
+    pub film: Option<Clip>,
+    /// Speech, before the text; each at most 30 seconds, or 10 minutes for a task that writes it down.
     pub audio: Vec<Utterance>,
     /// Whether to take the camera's latest picture along.
     pub look: bool,
@@ -434,6 +453,10 @@ mod tests {
         check(
             &Event::ToolAnswered { turn: 1, call: 1, receipt },
             r#"{"event":"tool_answered","turn":1,"call":1,"receipt":{"name":"set_light","outcome":"done","value":{"room":"kitchen"},"wall_ms":1.5,"fuel":2,"memory_bytes":3}}"#,
+        );
+        check(
+            &Event::Watched { turn: 1, frames: 2, seconds: 0.5 },
+            r#"{"event":"watched","turn":1,"frames":2,"seconds":0.5}"#,
         );
         check(&Event::Cancelled { turn: 1 }, r#"{"event":"cancelled","turn":1}"#);
         assert_eq!(VERSION, 1);

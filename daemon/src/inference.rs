@@ -93,7 +93,7 @@ impl Worker {
         let folder = config.folder.display();
         tracing::info!(%folder, engine = %config.engine, "opening the model");
         match Model::open(&config.folder, &model_options(config)) {
-            Ok(model) => self.serve(model, board),
+            Ok(model) => self.serve(model, config.image_budget, board),
             Err(error) => {
                 let reason = error.to_string();
                 board.set_part(PartName::Model, false, &reason);
@@ -109,7 +109,7 @@ impl Worker {
         (self.inbox, self.state)
     }
 
-    fn serve(&mut self, mut model: Model, board: &StatusBoard) {
+    fn serve(&mut self, mut model: Model, image_budget: Option<usize>, board: &StatusBoard) {
         let info = Arc::new(model.info().clone());
         board.update(|status| {
             status.model.clone_from(&info.name);
@@ -119,7 +119,10 @@ impl Worker {
         self.state.send_replace(ModelState::Ready(info));
         // Whoever asks at once waits for it; whoever asks later does not.
         model.prepare_grammars();
-        while let Some(request) = self.inbox.blocking_recv() {
+        while let Some(mut request) = self.inbox.blocking_recv() {
+            let wanted = &mut request.options.image_budget;
+            // What the owner of the machine allows goes before what a task would like.
+            *wanted = wanted.map(|wanted| image_budget.map_or(wanted, |most| wanted.min(most)));
             advance(&mut model, &request);
         }
     }

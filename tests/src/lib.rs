@@ -16,4 +16,6 @@ pub mod bus_client; // a program that asks over D-Bus
 pub mod house;
 pub mod mqtt_client; // a program that asks over MQTT // all of it together, as a story uses it
 
+pub mod film; // films and long sound
+
 pub mod demo; // the same house, shown to a person

@@ -2,6 +2,7 @@
 //! name is the claim that it proves. They need what `make test` sets up, and nothing else.
 
 mod commands; // the command line
+mod films; // a question about a film
 mod guests; // what they are made of
 mod hostile; // what strangers send
 mod missing; // a house without this or that
@@ -16,6 +17,7 @@ mod seen; // a question about a picture
 mod spoken; // a question in speech
 mod starting;
 mod stopping; // the end in the middle of something
+mod tasks; // ready-made tasks
 mod typed; // a question in words // how long it takes
 
 /// Declares each story under both engines.

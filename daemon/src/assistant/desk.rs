@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use gemma_plugins::Host;
+use gemma_runtime::tasks::{Order, Subject, Task as _, TaskError};
 use gemma_types::{
     Cost, Frame, Message, Outcome, Part, Role, SAMPLE_RATE_HZ, ToolCall, ToolResult, Utterance,
 };
@@ -12,23 +13,27 @@ use tokio::sync::{oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::inbox::{HandCalls, Letter};
-use super::record::End;
+use super::record::{End, Failure};
 use crate::capture::Clock;
 use crate::channels::TURNS;
 use crate::event::{Ask, Command, Event, Origin, PartName, Refusal, State, TurnId};
 use crate::inference::ModelState;
-use crate::sessions::{Push, Queue, Turn};
+use crate::sessions::{Asked, Push, Queue, Turn, media_bytes};
 use crate::status::StatusBoard;
 
 /// The conversation of everything that is said in the room.
 const SPEECH_SESSION: &str = "speech";
 /// Tools called by hand at a time.
 const HAND_CALLS_MAX: usize = 4;
+/// Memory of the media of all questions that wait, in bytes; one alone may have more.
+const MEDIA_BYTES_MAX: usize = 512 << 20;
 /// Limits of a question.
 const TEXT_BYTES_MAX: usize = 256 * 1024;
 const SESSION_BYTES_MAX: usize = 128;
 const IMAGES_MAX: usize = 16;
-const AUDIO_SAMPLES_MAX: usize = 30 * SAMPLE_RATE_HZ as usize;
+const AUDIO_SECONDS_MAX: usize = 30;
+/// A task that hears sound in windows hears more.
+const TASK_AUDIO_SECONDS_MAX: usize = 600;
 
 /// Takes what comes in.
 pub struct Desk {
@@ -154,12 +159,13 @@ impl Desk {
                 self.board.tell(Event::Answered {
                     turn,
                     text: answer.text,
+                    result: answer.result,
                     receipts: answer.receipts,
                     finish: answer.finish,
                     figures,
                 });
             }
-            End::Failed(error) => self.fail(turn, error),
+            End::Failed(failure) => self.fail(turn, failure),
             End::Cancelled => self.tell_cancelled(turn),
         }
         self.show_state();
@@ -188,13 +194,24 @@ impl Desk {
             };
             frames.push(frame);
         }
-        let mut parts: Vec<Part> = frames.into_iter().map(Part::Image).collect();
-        parts.extend(ask.audio.into_iter().map(Part::Audio));
-        if !ask.text.trim().is_empty() {
-            parts.push(Part::Text(ask.text));
+        let mut media: Vec<Part> = frames.into_iter().map(Part::Image).collect();
+        media.extend(ask.film.map(Part::Video));
+        media.extend(ask.audio.into_iter().map(Part::Audio));
+        let asked = match ask.task {
+            Some(order) => {
+                let thinking = order.thinking || ask.thinking;
+                let subject = Subject { words: ask.text, media: media.clone() };
+                task(Order { thinking, ..*order }, subject)?
+            }
+            None => talk(media.clone(), ask.text, ask.thinking),
+        };
+        let turn = self.turn(ask.origin, ask.session, asked, &media);
+        if self.queue.media_bytes() > 0
+            && self.queue.media_bytes() + turn.media_bytes > MEDIA_BYTES_MAX
+        {
+            return Err(self.busy());
         }
-        let turn = self.turn(ask.origin, ask.session, parts, ask.thinking);
-        self.enqueue(turn)
+        self.enqueue(turn, &media)
     }
 
     /// Makes a turn of what was said, if there is anybody to answer it.
@@ -203,11 +220,12 @@ impl Desk {
             return;
         }
         let frame = if self.look_on_speech { self.camera.borrow().clone() } else { None };
-        let caption = utterance.caption.as_deref().map(|text| Part::Text(text.to_owned()));
-        let parts = frame.map(Part::Image).into_iter();
-        let parts = parts.chain([Part::Audio(utterance)]).chain(caption).collect();
-        let turn = self.turn(Origin::Speech, SPEECH_SESSION.to_owned(), parts, false);
-        if let Err(refusal) = self.can_answer().and_then(|()| self.enqueue(turn)) {
+        let caption = utterance.caption.as_deref().map(str::to_owned);
+        let media: Vec<Part> =
+            frame.map(Part::Image).into_iter().chain([Part::Audio(utterance)]).collect();
+        let asked = talk(media.clone(), caption.unwrap_or_default(), false);
+        let turn = self.turn(Origin::Speech, SPEECH_SESSION.to_owned(), asked, &media);
+        if let Err(refusal) = self.can_answer().and_then(|()| self.enqueue(turn, &media)) {
             tracing::warn!(%refusal, "speech was heard, but cannot be answered");
         }
     }
@@ -222,35 +240,31 @@ impl Desk {
         }
     }
 
-    fn turn(&self, origin: Origin, session: String, parts: Vec<Part>, thinking: bool) -> Turn {
+    fn turn(&self, origin: Origin, session: String, asked: Asked, media: &[Part]) -> Turn {
         let id = self.last_turn + 1;
         let session = if session.is_empty() { format!("turn-{id}") } else { session };
-        let (tool_calls, tool_results) = (Vec::new(), Vec::new());
         Turn {
             id,
             origin,
             session,
-            message: Message { role: Role::User, parts, tool_calls, tool_results },
-            thinking,
+            asked,
+            media_bytes: media_bytes(media),
             accepted_at: Instant::now(),
             cancel: CancellationToken::new(),
         }
     }
 
     /// Lets a turn wait, and tells what belongs to it.
-    fn enqueue(&mut self, turn: Turn) -> Result<TurnId, Refusal> {
+    fn enqueue(&mut self, turn: Turn, media: &[Part]) -> Result<TurnId, Refusal> {
         let id = turn.id;
-        let mut events = self.introduce(&turn);
+        let mut events = self.introduce(&turn, media);
         match self.queue.push(turn) {
             Push::Waits => {}
             Push::Displaced(displaced) => {
                 let error = "somebody spoke, and the queue was full: ask again".to_owned();
                 events.insert(0, Event::Failed { turn: displaced.id, error });
             }
-            Push::Full(_) => {
-                let waiting = self.queue.len();
-                return Err(Refusal::Busy { waiting, retry_after_s: self.retry_after_s() });
-            }
+            Push::Full(_) => return Err(self.busy()),
         }
         self.last_turn = id;
         for event in events {
@@ -261,11 +275,15 @@ impl Desk {
     }
 
     /// The events that say what belongs to a turn.
-    fn introduce(&self, turn: &Turn) -> Vec<Event> {
+    fn introduce(&self, turn: &Turn, media: &[Part]) -> Vec<Event> {
         let (id, origin, session) = (turn.id, turn.origin, turn.session.clone());
-        let about = turn.message.parts.iter().filter_map(|part| match part {
-            // No film comes to the daemon.
-            Part::Text(_) | Part::Video(_) => None,
+        let about = media.iter().filter_map(|part| match part {
+            Part::Text(_) => None,
+            Part::Video(clip) => Some(Event::Watched {
+                turn: id,
+                frames: clip.frames.len(),
+                seconds: clip.seconds.last().copied().unwrap_or_default(),
+            }),
             Part::Audio(utterance) => Some(Event::Heard {
                 turn: id,
                 seconds: utterance.samples.len() as f32 / SAMPLE_RATE_HZ as f32,
@@ -282,6 +300,10 @@ impl Desk {
             }
         });
         [Event::Accepted { turn: id, origin, session }].into_iter().chain(about).collect()
+    }
+
+    fn busy(&self) -> Refusal {
+        Refusal::Busy { waiting: self.queue.len(), retry_after_s: self.retry_after_s() }
     }
 
     /// When there is room again, about: after half of those who wait.
@@ -334,16 +356,16 @@ impl Desk {
             tracing::error!(%reason, "there is no model");
             let reason = reason.clone();
             while let Some(turn) = self.queue.pop() {
-                self.fail(turn.id, format!("no model: {reason}"));
+                self.fail(turn.id, format!("no model: {reason}").into());
             }
             self.show_waiting();
         }
         self.show_state();
     }
 
-    fn fail(&self, turn: TurnId, error: String) {
-        tracing::warn!(turn, %error, "turn failed");
-        self.board.tell(Event::Failed { turn, error });
+    fn fail(&self, turn: TurnId, failure: Failure) {
+        tracing::warn!(turn, error = failure.logged, "turn failed");
+        self.board.tell(Event::Failed { turn, error: failure.told });
     }
 
     fn tell_cancelled(&self, turn: TurnId) {
@@ -374,12 +396,35 @@ impl Desk {
     }
 }
 
+/// A turn that goes on with a conversation.
+fn talk(media: Vec<Part>, text: String, thinking: bool) -> Asked {
+    let mut parts = media;
+    if !text.trim().is_empty() {
+        parts.push(Part::Text(text));
+    }
+    let (tool_calls, tool_results) = (Vec::new(), Vec::new());
+    let message = Message { role: Role::User, parts, tool_calls, tool_results };
+    Asked::Talk { message, thinking }
+}
+
+/// A turn that does a task, if it can be asked for like that.
+fn task(order: Order, subject: Subject) -> Result<Asked, Refusal> {
+    let invalid = |error: TaskError| Refusal::Invalid(error.to_string());
+    let task = order.about(subject).map_err(invalid)?;
+    task.asks().map_err(invalid)?;
+    Ok(Asked::Task(Box::new(task)))
+}
+
 /// Refuses a question that cannot be asked.
 fn check(ask: &Ask) -> Result<(), Refusal> {
     let refuse = |reason: String| Err(Refusal::Invalid(reason));
-    let silent = ask.images.is_empty() && ask.audio.is_empty() && !ask.look;
+    let silent = ask.images.is_empty() && ask.film.is_none() && ask.audio.is_empty() && !ask.look;
     if silent && ask.text.trim().is_empty() {
-        return refuse("nothing is asked: expected words, a picture or speech".to_owned());
+        return refuse("nothing is asked: expected words, a picture, a film or speech".to_owned());
+    }
+    if ask.task.is_some() && !ask.session.is_empty() {
+        let reason = "a task belongs to no conversation: expected no session with it";
+        return refuse(reason.to_owned());
     }
     if ask.text.len() > TEXT_BYTES_MAX {
         let found = ask.text.len();
@@ -397,10 +442,15 @@ fn check(ask: &Ask) -> Result<(), Refusal> {
         let found = ask.images.len();
         return refuse(format!("{found} pictures, at most {IMAGES_MAX} are accepted"));
     }
-    let too_long = |utterance: &&Utterance| utterance.samples.len() > AUDIO_SAMPLES_MAX;
+    let seconds_max = match &ask.task {
+        Some(order) if order.name.hears_long_sound() => TASK_AUDIO_SECONDS_MAX,
+        Some(_) | None => AUDIO_SECONDS_MAX,
+    };
+    let samples_max = seconds_max * SAMPLE_RATE_HZ as usize;
+    let too_long = |utterance: &&Utterance| utterance.samples.len() > samples_max;
     if let Some(utterance) = ask.audio.iter().find(too_long) {
         let seconds = utterance.samples.len() as f64 / f64::from(SAMPLE_RATE_HZ);
-        return refuse(format!("speech of {seconds:.1} s, at most 30 s are accepted"));
+        return refuse(format!("speech of {seconds:.1} s, at most {seconds_max} s are accepted"));
     }
     Ok(())
 }

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use gemma_runtime::tasks::{AnyAnswer, TaskError};
 use gemma_types::{Message, Outcome, ToolResult, Usage};
 use serde_json::Value;
 
@@ -14,15 +15,38 @@ pub(super) enum End {
     /// With an answer.
     Answered(Answer),
     /// Without one, and why.
-    Failed(String),
+    Failed(Failure),
     /// Nobody wants the answer any more.
     Cancelled,
+}
+
+/// Why a turn has no answer.
+#[derive(Debug)]
+pub(super) struct Failure {
+    /// For whoever asked.
+    pub(super) told: String,
+    /// For the log, which never holds what the model said.
+    pub(super) logged: String,
+}
+
+impl From<String> for Failure {
+    fn from(error: String) -> Self {
+        Self { logged: error.clone(), told: error }
+    }
+}
+
+impl From<TaskError> for Failure {
+    fn from(error: TaskError) -> Self {
+        Self { told: error.to_string(), logged: error.unquoted() }
+    }
 }
 
 /// An answer and what it took.
 #[derive(Debug)]
 pub(super) struct Answer {
     pub(super) text: String,
+    /// The answer of a ready-made task.
+    pub(super) result: Option<AnyAnswer>,
     pub(super) receipts: Vec<Receipt>,
     pub(super) finish: FinishReason,
     pub(super) figures: Figures,
@@ -116,7 +140,13 @@ impl Record {
             },
         };
         let text = self.text.trim().to_owned();
-        Answer { text, receipts: self.receipts, finish, figures }
+        Answer { text, result: None, receipts: self.receipts, finish, figures }
+    }
+
+    /// The answer of a ready-made task, at the end.
+    pub(super) fn task_answer(self, result: AnyAnswer) -> Answer {
+        let text = result.to_string();
+        Answer { text, result: Some(result), ..self.answer(FinishReason::Stop) }
     }
 }
 

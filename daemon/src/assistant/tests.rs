@@ -83,15 +83,10 @@ impl Room {
     }
 
     async fn ask(&self, text: &str, session: &str) -> Result<TurnId, Refusal> {
-        let ask = Ask {
-            text: text.to_owned(),
-            images: Vec::new(),
-            audio: Vec::new(),
-            look: false,
-            session: session.to_owned(),
-            thinking: false,
-            origin: Origin::Bus,
-        };
+        self.put(question(text, session)).await
+    }
+
+    async fn put(&self, ask: Ask) -> Result<TurnId, Refusal> {
         let (reply, answer) = oneshot::channel();
         self.commands.send(Command::Ask(ask, reply)).await.unwrap();
         answer.await.unwrap()
@@ -130,6 +125,20 @@ impl Room {
     async fn close(self) {
         self.stop.cancel();
         self.running.await.unwrap().unwrap();
+    }
+}
+
+fn question(text: &str, session: &str) -> Ask {
+    Ask {
+        task: None,
+        text: text.to_owned(),
+        images: Vec::new(),
+        film: None,
+        audio: Vec::new(),
+        look: false,
+        session: session.to_owned(),
+        thinking: false,
+        origin: Origin::Bus,
     }
 }
 
@@ -304,6 +313,56 @@ async fn a_conversation_that_is_too_long_loses_its_oldest_exchange() {
     let error = Error::PromptTooLong { tokens: 10, limit: 5 };
     request.pieces.send(Err(error)).await.unwrap();
     assert!(matches!(room.end().await, Event::Failed { .. }));
+    room.close().await;
+}
+
+#[tokio::test]
+async fn a_task_is_asked_by_itself_and_its_answer_is_read() {
+    let mut room = Room::open();
+    room.ask("hello", "").await.unwrap();
+    room.say(text("Hello!"), Finish::Stop).await;
+    let order = r#"{"name": "transcribe", "language": "German"}"#;
+    let utterance = gemma_types::Utterance {
+        samples: vec![0; 45 * 16_000].into(),
+        started_at: Duration::ZERO,
+        caption: None,
+    };
+    let task = Some(Box::new(order.parse().unwrap()));
+    let turn = room.put(Ask { task, audio: vec![utterance], ..question("", "") }).await.unwrap();
+    for words in ["Guten", " Tag.\n"] {
+        let request = room.say(text(words), Finish::Stop).await;
+        assert_eq!((request.messages.len(), request.tools.len()), (1, 0));
+        assert_eq!(request.messages[0].role, Role::User);
+        assert_eq!(request.options.sampling, Sampling::greedy());
+    }
+    let answered = loop {
+        match room.end().await {
+            Event::Answered { turn: ended, text, result, .. } if ended == turn => {
+                break (text, serde_json::to_value(result).unwrap());
+            }
+            _ => {}
+        }
+    };
+    assert_eq!(answered.0, "Guten Tag.");
+    assert_eq!(
+        (&answered.1["task"], &answered.1["text"]),
+        (&json!("transcribe"), &json!("Guten Tag."))
+    );
+    assert_eq!(answered.1["segments"].as_array().map(Vec::len), Some(2));
+    room.close().await;
+}
+
+#[tokio::test]
+async fn what_waits_takes_a_bounded_memory() {
+    let room = Room::loading();
+    // Ten pictures that count 40 MiB each, and are the same.
+    let rgb: Arc<[u8]> = vec![0; 40 << 20].into();
+    let frame = gemma_types::Frame { width: 1, height: 1, rgb, captured_at: Duration::ZERO };
+    let many = Ask { images: vec![frame; 10], ..question("What?", "") };
+    room.put(many.clone()).await.unwrap();
+    let refusal = room.put(many).await.unwrap_err();
+    assert!(matches!(refusal, Refusal::Busy { waiting: 1, .. }), "{refusal:?}");
+    room.ask("hello", "").await.unwrap();
     room.close().await;
 }
 

@@ -5,13 +5,15 @@ use std::io::{IsTerminal as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use futures_util::StreamExt as _;
+use gemma_runtime::video::sampled;
 use serde_json::{Value, json};
 use zbus::names::{MemberName, UniqueName};
 use zbus::proxy::CacheProperties;
 use zbus::{Connection, Message, OwnedVariant, Variant, fdo};
 
+use super::model::file::{FOLDER_RATE_HZ, pictures_of};
 use super::proxy::{GemmadProxy, RequestProxy, explain};
 use super::{CANCELLED, FAILED, aside, harmless};
 use crate::cli::Ask;
@@ -35,8 +37,13 @@ pub(super) async fn run(ask: &Ask, bus: &Bus) -> anyhow::Result<u8> {
     options.insert("handle_token", token.into());
     GemmadProxy::new(&connection).await?.ask(options).await.map_err(explain)?;
 
-    let mut screen =
-        Screen { json: ask.json, open_line: false, open_thought: false, stopped: false };
+    let mut screen = Screen {
+        json: ask.json,
+        reads: ask.task.name.is_some(),
+        open_line: false,
+        open_thought: false,
+        stopped: false,
+    };
     loop {
         tokio::select! {
             biased;
@@ -79,7 +86,10 @@ async fn place(
     Ok((token, request))
 }
 
-fn options(ask: &Ask) -> anyhow::Result<HashMap<&'static str, Variant<'static>>> {
+/// The options of `Ask`, by name.
+type Options = HashMap<&'static str, Variant<'static>>;
+
+fn options(ask: &Ask) -> anyhow::Result<Options> {
     let mut options = HashMap::from([("text", Variant::from(ask.text.join(" ")))]);
     if let Some(session) = &ask.session {
         options.insert("session", session.clone().into());
@@ -94,19 +104,47 @@ fn options(ask: &Ask) -> anyhow::Result<HashMap<&'static str, Variant<'static>>>
             options.insert(name, read_all(files)?.into());
         }
     }
+    if let Some(order) = ask.task.order() {
+        options.insert("task", serde_json::to_string(&order)?.into());
+    }
+    if let Some(path) = &ask.film {
+        add_film(&mut options, path, ask.fps)?;
+    }
     Ok(options)
 }
 
+/// Adds a film: a file as it is, of a folder those pictures that the model would be shown.
+fn add_film(options: &mut Options, path: &Path, fps: Option<f64>) -> anyhow::Result<()> {
+    if !path.is_dir() {
+        options.insert("film", read(path)?.into());
+        if let Some(fps) = fps {
+            options.insert("fps", fps.into());
+        }
+        return Ok(());
+    }
+    let rate_hz = fps.unwrap_or(FOLDER_RATE_HZ);
+    ensure!(rate_hz.is_finite() && rate_hz > 0.0, "--fps: {rate_hz}; expected more than 0");
+    let files = pictures_of(path).with_context(|| format!("{}", path.display()))?;
+    ensure!(!files.is_empty(), "{}: no picture in it", path.display());
+    let frame = |at: usize| Ok((at as f64 / rate_hz, read(&files[at])?));
+    let frames = sampled(files.len()).into_iter().map(frame);
+    options.insert("frames", frames.collect::<anyhow::Result<Vec<(f64, Vec<u8>)>>>()?.into());
+    Ok(())
+}
+
 fn read_all(files: &[PathBuf]) -> anyhow::Result<Vec<Vec<u8>>> {
-    let read = |file: &PathBuf| {
-        std::fs::read(file).with_context(|| format!("{} cannot be read", Path::display(file)))
-    };
-    files.iter().map(read).collect()
+    files.iter().map(|file| read(file)).collect()
+}
+
+fn read(file: &Path) -> anyhow::Result<Vec<u8>> {
+    std::fs::read(file).with_context(|| format!("{} cannot be read", file.display()))
 }
 
 /// The terminal.
 struct Screen {
     json: bool,
+    /// Whether the answer is read into a type, and shown when it is whole.
+    reads: bool,
     /// Whether the last line of the result has no end yet.
     open_line: bool,
     /// Whether the last thought has no end yet.
@@ -153,7 +191,7 @@ impl Screen {
 
     fn text(&mut self, piece: &str) -> anyhow::Result<()> {
         self.end_thought()?;
-        if !self.json && !piece.is_empty() {
+        if !self.json && !self.reads && !piece.is_empty() {
             let mut out = std::io::stdout();
             out.write_all(harmless(piece).as_bytes())?;
             out.flush()?;
@@ -185,6 +223,20 @@ impl Screen {
         Ok(FAILED)
     }
 
+    /// Shows the answer of a task, and what could not be made out in it.
+    fn show_result(&self, results: &HashMap<String, OwnedVariant>) -> anyhow::Result<()> {
+        if !self.reads {
+            return Ok(());
+        }
+        let result = results.get("result").and_then(from_json).unwrap_or_default();
+        for what in result["passed_over"].as_array().into_iter().flatten() {
+            aside(&harmless(&format!("passed over: {}", what.as_str().unwrap_or_default())));
+        }
+        let answer = results.get("text").and_then(text).unwrap_or_default();
+        writeln!(std::io::stdout(), "{}", harmless(answer))?;
+        Ok(())
+    }
+
     fn end(&mut self, code: u32, results: &HashMap<String, OwnedVariant>) -> anyhow::Result<u8> {
         self.end_line()?;
         if self.json {
@@ -194,6 +246,7 @@ impl Screen {
         match code {
             0 => {
                 if !self.json {
+                    self.show_result(results)?;
                     receipts(results);
                 }
                 Ok(0)
@@ -233,6 +286,7 @@ fn as_json(code: u32, results: &HashMap<String, OwnedVariant>) -> Value {
         "text": results.get("text").and_then(text),
         "error": results.get("error").and_then(text),
         "finish": results.get("finish").and_then(text),
+        "result": results.get("result").and_then(from_json),
         "receipts": results.get("receipts").and_then(from_json),
         "figures": figures,
     })

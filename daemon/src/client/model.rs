@@ -2,7 +2,7 @@
 //! Neither daemon nor configuration is needed, and only `pull` uses the network.
 
 mod conversation; // a conversation in a file
-mod file; // a medium in a file
+pub(super) mod file; // a medium in a file
 mod info; // what a folder holds, and what fits
 mod media; // what the model gets of a medium
 mod npy; // tensors as NumPy reads them

@@ -96,6 +96,11 @@ impl Checker<'_> {
                 raw.reply_tokens_max,
                 1..=1_048_576,
             ),
+            task_tokens_max: self.number(
+                "assistant.task_tokens_max",
+                raw.task_tokens_max,
+                1..=1_048_576,
+            ),
             look_on_speech: raw.look_on_speech,
             session_idle: Duration::from_secs(self.number(
                 "assistant.session_idle_s",

@@ -5,8 +5,12 @@ use std::time::{Duration, Instant};
 
 use gemma_types::Message;
 
+use super::media_bytes;
+
 /// Conversations that are kept at most.
 const CONVERSATIONS_MAX: usize = 64;
+/// Memory of the pictures, films and sound in all conversations, in bytes.
+const MEDIA_BYTES_MAX: usize = 256 << 20;
 /// Exchanges of one conversation that are kept at most, whatever their length.
 const EXCHANGES_MAX: usize = 32;
 
@@ -73,6 +77,17 @@ impl Conversations {
         if conversation.exchanges.len() > EXCHANGES_MAX {
             conversation.exchanges.pop_front();
         }
+        self.forget_media();
+    }
+
+    /// Forgets the oldest exchanges of the conversation that was left alone longest, until the media
+    /// of all are few enough.
+    fn forget_media(&mut self) {
+        while self.by_id.values().map(Conversation::media_bytes).sum::<usize>() > MEDIA_BYTES_MAX {
+            let with_media = self.by_id.values_mut().filter(|of| of.media_bytes() > 0);
+            let Some(oldest) = with_media.min_by_key(|of| of.used_at) else { return };
+            oldest.exchanges.pop_front();
+        }
     }
 
     /// Conversations that are kept.
@@ -97,6 +112,11 @@ impl Conversations {
 }
 
 impl Conversation {
+    fn media_bytes(&self) -> usize {
+        let messages = self.exchanges.iter().flat_map(|exchange| &exchange.messages);
+        messages.map(|message| media_bytes(&message.parts)).sum()
+    }
+
     fn tokens(&self) -> usize {
         self.exchanges.iter().map(|exchange| exchange.tokens).sum()
     }
@@ -104,7 +124,9 @@ impl Conversation {
 
 #[cfg(test)]
 mod tests {
-    use gemma_types::{Part, Role};
+    use std::sync::Arc;
+
+    use gemma_types::{Frame, Part, Role};
     use proptest::prelude::*;
 
     use super::*;
@@ -163,6 +185,34 @@ mod tests {
         assert_eq!(kept.history("a", 100, now + IDLE).len(), 1);
         assert!(kept.history("a", 100, now + IDLE * 2).is_empty());
         assert!(kept.is_empty());
+    }
+
+    #[test]
+    fn pictures_leave_with_the_oldest_words_of_whoever_was_silent_longest() {
+        let (mut kept, now) = (Conversations::new(IDLE), Instant::now());
+        // Eight of these are half of what is kept.
+        let rgb: Arc<[u8]> = vec![0; MEDIA_BYTES_MAX / 16].into();
+        let seen = |text: &str| {
+            let rgb = Arc::clone(&rgb);
+            let frame = Frame { width: 1, height: 1, rgb, captured_at: Duration::ZERO };
+            let mut exchange = exchange(text, 1);
+            exchange.messages[0].parts.extend(vec![Part::Image(frame); 8]);
+            exchange
+        };
+        let later = |seconds: u64| now + Duration::from_secs(seconds);
+        kept.add("a", seen("one"), now);
+        kept.add("a", seen("two"), later(1));
+        kept.add("b", exchange("three", 1), later(2));
+        kept.add("b", seen("four"), later(3));
+        let mut words = |id: &str| {
+            let messages = kept.history(id, 100, later(3));
+            let texts = texts(&messages).into_iter().filter(|text| *text != "media");
+            texts.map(str::to_owned).collect::<Vec<_>>()
+        };
+        assert_eq!(
+            (words("a"), words("b")),
+            (vec!["two".into()], vec!["three".into(), "four".into()])
+        );
     }
 
     #[test]

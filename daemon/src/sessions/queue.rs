@@ -38,6 +38,12 @@ impl Queue {
         self.lanes.iter().map(VecDeque::len).sum()
     }
 
+    /// Memory of the media that wait, in bytes.
+    #[must_use]
+    pub fn media_bytes(&self) -> usize {
+        self.lanes.iter().flatten().map(|turn| turn.media_bytes).sum()
+    }
+
     /// Whether none waits.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -94,15 +100,17 @@ mod tests {
     use tokio_util::sync::CancellationToken;
 
     use super::*;
+    use crate::sessions::Asked;
 
     fn turn(id: TurnId, origin: Origin) -> Turn {
         let (parts, tool_calls, tool_results) = (Vec::new(), Vec::new(), Vec::new());
+        let message = Message { role: Role::User, parts, tool_calls, tool_results };
         Turn {
             id,
             origin,
             session: String::new(),
-            message: Message { role: Role::User, parts, tool_calls, tool_results },
-            thinking: false,
+            asked: Asked::Talk { message, thinking: false },
+            media_bytes: 0,
             accepted_at: Instant::now(),
             cancel: CancellationToken::new(),
         }

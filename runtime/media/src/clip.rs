@@ -16,6 +16,9 @@ pub(crate) use animation::is_animated;
 /// Pixels of all picked frames together: 384 MiB as RGB.
 pub const CLIP_PIXELS_MAX: u64 = 1 << 27;
 
+/// Latest time of a frame in seconds: a day.
+const SECONDS_MAX: f64 = 24.0 * 60.0 * 60.0;
+
 /// Frames a second of a film that does not say, as the reference assumes.
 const RATE_HZ_DEFAULT: f64 = 24.0;
 
@@ -62,6 +65,31 @@ pub fn clip_of<E: From<MediaError>>(
     let mut picked = Picked::new(total, pick)?;
     for index in std::mem::take(&mut picked.wanted) {
         picked.add(read(index)?, index as f64 / rate_hz)?;
+    }
+    Ok(picked.clip)
+}
+
+/// Makes a film of pictures that are seen at these times, in seconds since it began; `read` gives one
+/// of them.
+///
+/// # Errors
+/// A film without frames, times that are none or run backwards, too many pixels, and what `read` says.
+pub fn clip_at<E: From<MediaError>>(
+    seconds: &[f64],
+    mut read: impl FnMut(usize) -> Result<Frame, E>,
+) -> Result<Clip, E> {
+    let broken = |reason: String| E::from(MediaError::Clip { reason });
+    let mut picked = Picked::new(seconds.len(), |_| Vec::new())?;
+    let mut before = 0.0;
+    for (index, &at) in seconds.iter().enumerate() {
+        if !at.is_finite() || !(before..=SECONDS_MAX).contains(&at) {
+            let number = index + 1;
+            return Err(broken(format!(
+                "frame {number} is at {at} seconds; expected {before} to {SECONDS_MAX}"
+            )));
+        }
+        picked.add(read(index)?, at)?;
+        before = at;
     }
     Ok(picked.clip)
 }

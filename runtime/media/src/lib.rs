@@ -12,7 +12,7 @@ mod picture;
 mod sound;
 mod yuv;
 
-pub use clip::{CLIP_PIXELS_MAX, clip, clip_of};
+pub use clip::{CLIP_PIXELS_MAX, clip, clip_at, clip_of};
 pub use convert::{CHUNK_SAMPLES, Converter};
 pub use error::MediaError;
 pub use kind::Kind;

@@ -3,6 +3,7 @@
 
 pub(crate) mod ort;
 pub(crate) mod tract;
+mod window;
 
 use std::borrow::Cow;
 use std::fmt;

@@ -5,9 +5,11 @@
 //! reads what was said to them. Whoever has the model asks: [`run`] here, or a thread that makes
 //! replies step by step and gathers each with [`Said::gather`].
 
+mod any;
 mod boxes;
 mod caption;
 mod detect;
+mod order;
 mod question;
 mod read_text;
 mod speech;
@@ -19,12 +21,15 @@ use gemma_types::{Finish, Message, Part, Piece, Role};
 
 use crate::error::Error;
 use crate::gemma::generate::ReplyOptions;
+use crate::gemma::image;
 use crate::model::{Model, ModelInfo};
 use crate::sample::Sampling;
 
+pub use any::{AnyAnswer, AnyTask};
 pub use boxes::{Boxes, DetectedBox, Reading};
 pub use caption::{Caption, Captioning};
 pub use detect::Detect;
+pub use order::{Order, Subject, TaskName};
 pub use question::{Answer, Question};
 pub use read_text::{ReadText, TextInPicture};
 pub use transcribe::{Segment, Transcribe, Transcript};
@@ -59,7 +64,7 @@ pub struct Ask {
 }
 
 /// What the model said to one question.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Said {
     /// Its thoughts, where it was asked to think.
     pub thought: String,
@@ -77,6 +82,16 @@ pub enum TaskError {
     /// The model failed.
     #[error(transparent)]
     Model(#[from] Error),
+    /// The model failed on a picture larger than those it was converted for.
+    #[error(
+        "{error}; this conversion may be made for smaller pictures, try an image budget of {usual}"
+    )]
+    LargePicture {
+        /// How it failed.
+        error: Error,
+        /// Soft tokens of the pictures that it was converted for.
+        usual: usize,
+    },
     /// A language that cannot be written into the question.
     #[error(
         "{0:?} is no name of a language; expected its English name, such as French or Brazilian \
@@ -86,6 +101,14 @@ pub enum TaskError {
     /// What is to be looked for cannot be written into the question.
     #[error("cannot look for {0:?}; expected 1 to 32 names of 1 to 64 characters on one line")]
     Label(String),
+    /// Options and media that do not make this task.
+    #[error("the task {name}: {reason}")]
+    Order {
+        /// The task.
+        name: TaskName,
+        /// What is wrong, and what would be right.
+        reason: String,
+    },
     /// There is no sound to listen to.
     #[error("{samples} samples of sound; expected at least 320 (20 ms)")]
     NoSound {
@@ -115,6 +138,24 @@ pub enum TaskError {
     },
 }
 
+impl TaskError {
+    /// The error without what the model said, for a log.
+    #[must_use]
+    pub fn unquoted(&self) -> String {
+        match self {
+            Self::Cut { tokens, .. } => format!("the answer was cut after {tokens} tokens"),
+            Self::Unreadable { expected, .. } => format!("the answer holds no {expected}"),
+            Self::Model(_)
+            | Self::LargePicture { .. }
+            | Self::Language(_)
+            | Self::Label(_)
+            | Self::Order { .. }
+            | Self::NoSound { .. }
+            | Self::NoQuestion => self.to_string(),
+        }
+    }
+}
+
 /// Does a task: asks the model, one question after the other, and reads the answers.
 ///
 /// # Errors
@@ -123,7 +164,8 @@ pub fn run<T: Task>(model: &mut Model, task: &T) -> Result<T::Answer, TaskError>
     let mut said = Vec::new();
     for ask in task.asks()? {
         let options = ask.options_for(model.info());
-        said.push(Said::gather(model.reply(&ask.messages, &[], &options)?)?);
+        let reply = model.reply(&ask.messages, &[], &options)?;
+        said.push(Said::gather(reply).map_err(|error| ask.explain(error, model.info()))?);
     }
     task.read(&said)
 }
@@ -148,6 +190,20 @@ impl Ask {
         }
         options
     }
+
+    /// An error of the model, with what may help where pictures were larger than those that its
+    /// folder was made for.
+    #[must_use]
+    pub fn explain(&self, error: Error, info: &ModelInfo) -> TaskError {
+        let usual = image::folder_budget(&info.folder).ok();
+        let budget = self.options.image_budget;
+        match usual.filter(|usual| budget.is_some_and(|budget| budget > *usual)) {
+            Some(usual) if matches!(error, Error::Engine { .. }) => {
+                TaskError::LargePicture { error, usual }
+            }
+            Some(_) | None => error.into(),
+        }
+    }
 }
 
 /// Options of a reply that is to be right rather than varied.
@@ -161,21 +217,25 @@ impl Said {
     /// # Errors
     /// When the model fails on the way.
     pub fn gather(pieces: impl IntoIterator<Item = Result<Piece, Error>>) -> Result<Self, Error> {
-        let mut said =
-            Self { thought: String::new(), text: String::new(), tokens: 0, whole: false };
+        let mut said = Self::default();
         for piece in pieces {
-            match piece? {
-                Piece::Thought(text) => said.thought.push_str(&text),
-                Piece::Text(text) => said.text.push_str(&text),
-                Piece::End { finish, usage } => {
-                    said.tokens = usage.reply_tokens;
-                    said.whole = finish != Finish::Length;
-                }
-                // No tool was offered, so a call is a slip of the model that says nothing.
-                Piece::Progress { .. } | Piece::ToolCall(_) => {}
-            }
+            said.hear(&piece?);
         }
         Ok(said)
+    }
+
+    /// Takes one piece of a reply.
+    pub fn hear(&mut self, piece: &Piece) {
+        match piece {
+            Piece::Thought(text) => self.thought.push_str(text),
+            Piece::Text(text) => self.text.push_str(text),
+            Piece::End { finish, usage } => {
+                self.tokens = usage.reply_tokens;
+                self.whole = *finish != Finish::Length;
+            }
+            // No tool was offered, so a call is a slip of the model that says nothing.
+            Piece::Progress { .. } | Piece::ToolCall(_) => {}
+        }
     }
 
     /// The answer, if it is whole, and the thought before it, if there was one.

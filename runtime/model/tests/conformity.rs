@@ -14,7 +14,7 @@ mod fixture;
 
 use std::fs;
 
-use gemma_runtime::EngineKind;
+use gemma_runtime::{EngineKind, KvInfo, Model};
 use serde_json::Value;
 
 /// Runs all fixtures of a size on an engine and names every cell that is not what it must be.
@@ -133,4 +133,32 @@ fn bytes_below(folder: &std::path::Path) -> u64 {
         false => entry.metadata().unwrap().len(),
     });
     bytes.sum()
+}
+
+/// Opens all fixtures on an engine and lets each read a conversation of several windows: sliding
+/// layers keep the rows of their window, and those to go back to, but not the whole conversation.
+fn check_memory(engine: EngineKind) {
+    for (variant, _) in fixture::VARIANTS {
+        for fixture in fixture::of_variant(variant) {
+            let folder = fixture.assemble();
+            let mut model = Model::open(folder.path(), &cell::options(&fixture, engine)).unwrap();
+            let messages = conversation::read(&fixture::folder(), "long");
+            let tokens = model.trace(&messages, &[], false, 1).unwrap().prompt_ids.len();
+            let KvInfo { local_bytes, global_bytes, window_tokens, keeps_window } = model.info().kv;
+            assert!(keeps_window, "{fixture:?} on {engine} keeps everything");
+            assert!(tokens >= 4 * window_tokens, "{tokens} tokens are no long conversation");
+            let rows = (model.kv_bytes() - global_bytes * tokens).div_ceil(local_bytes);
+            assert!(rows < tokens / 2, "{fixture:?} on {engine} keeps {rows} rows of {tokens}");
+        }
+    }
+}
+
+#[test]
+fn sliding_layers_of_a_long_conversation_keep_their_window_on_ort() {
+    check_memory(EngineKind::Ort);
+}
+
+#[test]
+fn sliding_layers_of_a_long_conversation_keep_their_window_on_tract() {
+    check_memory(EngineKind::Tract);
 }

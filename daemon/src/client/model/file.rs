@@ -16,7 +16,7 @@ const SECONDS_MAX: u32 = 4 * 60 * 60;
 /// Pictures of a folder that is a film, at most.
 const PICTURES_MAX: usize = 100_000;
 /// Pictures a second of a folder that does not say.
-const FOLDER_RATE_HZ: f64 = 1.0;
+pub(in crate::client) const FOLDER_RATE_HZ: f64 = 1.0;
 
 /// What a file holds.
 #[derive(Clone, Debug)]
@@ -127,8 +127,19 @@ fn content(path: &Path) -> anyhow::Result<Vec<u8>> {
     fs::read(path).with_context(named)
 }
 
-/// The pictures of a folder in the order of their names.
 fn film_of_pictures(folder: &Path, rate_hz: f64) -> anyhow::Result<Clip> {
+    let paths = pictures_of(folder)?;
+    gemma_media::clip_of(paths.len(), rate_hz, video::sampled, |at| {
+        let path = &paths[at];
+        gemma_media::picture(&content(path)?).with_context(|| format!("{}", path.display()))
+    })
+}
+
+/// The files of a folder that is a film, in the order of their names.
+///
+/// # Errors
+/// When it cannot be read, or holds too many.
+pub(in crate::client) fn pictures_of(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
     let mut paths = Vec::new();
     for entry in fs::read_dir(folder)? {
         let path: PathBuf = entry?.path();
@@ -138,10 +149,7 @@ fn film_of_pictures(folder: &Path, rate_hz: f64) -> anyhow::Result<Clip> {
         ensure!(paths.len() <= PICTURES_MAX, "more than {PICTURES_MAX} pictures");
     }
     paths.sort();
-    gemma_media::clip_of(paths.len(), rate_hz, video::sampled, |at| {
-        let path = &paths[at];
-        gemma_media::picture(&content(path)?).with_context(|| format!("{}", path.display()))
-    })
+    Ok(paths)
 }
 
 #[cfg(test)]

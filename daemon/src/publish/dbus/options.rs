@@ -3,24 +3,28 @@
 
 use std::fmt;
 
+use gemma_runtime::tasks::Order;
 use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use zbus::{Signature, Type, as_variant};
 
-use crate::publish::media;
+use crate::publish::media::{self, Files as Media};
 
 /// Longest question in bytes.
 pub(super) const TEXT_BYTES_MAX: usize = 64 << 10;
 /// Longest name of a session in bytes.
 pub(super) const SESSION_BYTES_MAX: usize = 128;
 
+/// Longest task in bytes.
+pub(super) const TASK_BYTES_MAX: usize = 16 << 10;
+
 /// What a client asks, checked.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Options {
     pub(super) text: String,
-    /// Encoded picture files.
-    pub(super) images: Vec<Vec<u8>>,
-    /// Sound files.
-    pub(super) audio: Vec<Vec<u8>>,
+    /// A ready-made task.
+    pub(super) task: Option<Order>,
+    /// Encoded files.
+    pub(super) files: Media,
     pub(super) look: bool,
     pub(super) thinking: bool,
     pub(super) session: String,
@@ -78,11 +82,19 @@ fn read_option<'de, M: MapAccess<'de>>(
         "look" => options.look = value(map)?,
         "thinking" => options.thinking = value(map)?,
         "detach" => options.detach = value(map)?,
-        "images" => options.images = value::<_, Files<{ media::PICTURES_MAX }>>(map)?.0,
-        "audio" => options.audio = value::<_, Files<{ media::SOUNDS_MAX }>>(map)?.0,
+        "task" => {
+            let task = limited(map, TASK_BYTES_MAX)?.parse();
+            options.task = Some(task.map_err(M::Error::custom)?);
+        }
+        "images" => options.files.images = value::<_, Files<{ media::PICTURES_MAX }>>(map)?.0,
+        "audio" => options.files.audio = value::<_, Files<{ media::SOUNDS_MAX }>>(map)?.0,
+        "film" => options.files.film = Some(value::<_, File<'_>>(map)?.0.to_vec()),
+        "fps" => options.files.fps = Some(value(map)?),
+        "frames" => options.files.frames = value::<_, Frames>(map)?.0,
         _ => {
             return Err(M::Error::custom(
-                "unknown; known are text, session, handle_token, look, thinking, detach, images and audio",
+                "unknown; known are text, task, session, handle_token, look, thinking, detach, \
+                 images, audio, film, fps and frames",
             ));
         }
     }
@@ -143,7 +155,46 @@ impl<'de, const COUNT: usize> Visitor<'de> for FilesVisitor<COUNT> {
     }
 }
 
+/// Pictures of a film with their times in seconds, `a(day)` on the wire.
+struct Frames(Vec<(f64, Vec<u8>)>);
+
+impl Type for Frames {
+    const SIGNATURE: &'static Signature = <Vec<(f64, Vec<u8>)>>::SIGNATURE;
+}
+
+impl<'de> Deserialize<'de> for Frames {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_seq(FramesVisitor)
+    }
+}
+
+struct FramesVisitor;
+
+impl<'de> Visitor<'de> for FramesVisitor {
+    type Value = Frames;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "at most {} pictures with times", media::FRAMES_MAX)
+    }
+
+    fn visit_seq<S: SeqAccess<'de>>(self, mut frames: S) -> Result<Frames, S::Error> {
+        let mut all = Vec::new();
+        while let Some((seconds, File(file))) = frames.next_element()? {
+            if all.len() == media::FRAMES_MAX {
+                let most = media::FRAMES_MAX;
+                return Err(S::Error::custom(format_args!("more than {most} pictures")));
+            }
+            all.push((seconds, file.to_vec()));
+        }
+        Ok(Frames(all))
+    }
+}
+
 struct File<'de>(&'de [u8]);
+
+impl Type for File<'_> {
+    const SIGNATURE: &'static Signature = <Vec<u8>>::SIGNATURE;
+}
 
 impl<'de> Deserialize<'de> for File<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

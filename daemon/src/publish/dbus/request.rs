@@ -72,7 +72,9 @@ impl Request {
         value: &str,
     ) -> zbus::Result<()>;
 
-    /// The end: 0 answered, 1 cancelled, 2 failed.
+    /// The end: 0 answered, 1 cancelled, 2 failed. Results of an answer: turn (t), session (s),
+    /// text (s), receipts (s, JSON), finish (s), figures (a{sd}), and result (s, JSON) of a
+    /// ready-made task; of the others: turn (t) and error (s).
     #[zbus(signal)]
     async fn response(
         emitter: &SignalEmitter<'_>,
@@ -98,8 +100,8 @@ pub(super) async fn tell(
             Request::tool_answered(emitter, &plain(&receipt.name), outcome, &json(&receipt.value))
                 .await
         }
-        Event::Answered { turn, text, receipts, finish, figures: taken } => {
-            let results = HashMap::from([
+        Event::Answered { turn, text, result, receipts, finish, figures: taken } => {
+            let mut results = HashMap::from([
                 ("turn", Variant::from(*turn)),
                 ("session", plain(session).into_owned().into()),
                 ("text", plain(text).into_owned().into()),
@@ -107,6 +109,9 @@ pub(super) async fn tell(
                 ("finish", finish.name().into()),
                 ("figures", figures(taken).into()),
             ]);
+            if let Some(result) = result {
+                results.insert("result", json(result).into());
+            }
             Request::response(emitter, Code::Answered as u32, results).await
         }
         Event::Failed { turn, error } => end(emitter, Code::Failed, *turn, error).await,
@@ -115,7 +120,8 @@ pub(super) async fn tell(
         | Event::Part { .. }
         | Event::Accepted { .. }
         | Event::Heard { .. }
-        | Event::Seen { .. } => Ok(()),
+        | Event::Seen { .. }
+        | Event::Watched { .. } => Ok(()),
     }
 }
 

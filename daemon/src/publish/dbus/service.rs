@@ -17,7 +17,7 @@ use super::options::{Checked, Options};
 use super::path::request_path;
 use super::wire::{figures, json, parts, plain};
 use crate::event::{Ask, Command, Origin, OutcomeName};
-use crate::publish::media;
+use crate::publish::media::Media;
 
 /// Longest time until the microphone is closed or open.
 const MUTE_PATIENCE: Duration = Duration::from_secs(5);
@@ -31,8 +31,11 @@ pub(super) struct Service {
 impl Service {
     /// Asks the model. Pieces of the answer and its end are signals of the returned request
     /// object. Options: text (s), session (s), look (b), thinking (b), images (aay, encoded
-    /// picture files), audio (aay, sound files of at most 30 s), handle_token (s, last part of the
-    /// path), detach (b, go on when the caller leaves the bus, and tell everybody).
+    /// picture files), audio (aay, sound files of at most 30 s), film (ay, an animated or
+    /// uncompressed film file) with fps (d) where it does not say, or frames (a(day), its pictures
+    /// with their times in seconds), task (s, the name of a ready-made task or a JSON object with
+    /// name and options), handle_token (s, last part of the path), detach (b, go on when the
+    /// caller leaves the bus, and tell everybody).
     #[zbus(out_args("request"))]
     async fn ask(
         &self,
@@ -232,7 +235,17 @@ impl Service {
         value: &str,
     ) -> zbus::Result<()>;
 
-    /// A turn is answered; receipts are JSON.
+    /// A film came along.
+    #[zbus(signal)]
+    pub(super) async fn watched(
+        emitter: &SignalEmitter<'_>,
+        turn: u64,
+        frames: u32,
+        seconds: f64,
+    ) -> zbus::Result<()>;
+
+    /// A turn is answered; receipts are JSON, and so is the result of a ready-made task (empty for a
+    /// conversation).
     #[zbus(signal)]
     pub(super) async fn answered(
         emitter: &SignalEmitter<'_>,
@@ -240,6 +253,7 @@ impl Service {
         text: &str,
         receipts: &str,
         figures: HashMap<String, f64>,
+        result: &str,
     ) -> zbus::Result<()>;
 
     /// A turn ended without an answer.
@@ -258,16 +272,16 @@ impl Service {
 impl Service {
     /// Decodes what came along and has the question accepted.
     async fn accept(&self, options: Options) -> Result<u64, Error> {
-        let Options { text, images, audio, look, thinking, session, .. } = options;
-        let media = media::decode(images, audio).await.map_err(Error::Invalid)?;
-        if text.trim().is_empty() && media.is_empty() && !look {
+        let Options { text, task, files, look, thinking, session, .. } = options;
+        if text.trim().is_empty() && files.is_empty() && !look {
             return Err(Error::Invalid(
-                "nothing is asked: give text, images, audio or look".into(),
+                "nothing is asked: give text, images, audio, film, frames or look".into(),
             ));
         }
-        let origin = Origin::Bus;
-        let media::Media { images, audio } = media;
-        let ask = Ask { text, images, audio, look, session, thinking, origin };
+        let Media { images, audio, film } =
+            files.decode(task.as_ref()).await.map_err(Error::Invalid)?;
+        let (origin, task) = (Origin::Bus, task.map(Box::new));
+        let ask = Ask { task, text, images, film, audio, look, session, thinking, origin };
         let (reply, answer) = oneshot::channel();
         self.desk.commands.send(Command::Ask(ask, reply)).await.map_err(|_| Error::stopping())?;
         Ok(answer.await.map_err(|_| Error::stopping())??)

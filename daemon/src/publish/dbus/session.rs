@@ -257,8 +257,14 @@ async fn announce(main: &SignalEmitter<'_>, event: &Event) -> zbus::Result<()> {
             let value = json(&receipt.value);
             Service::tool_answered(main, *turn, *call, &name, outcome, &value).await
         }
-        Event::Answered { turn, text, receipts, figures: taken, .. } => {
-            Service::answered(main, *turn, &plain(text), &json(receipts), figures(taken)).await
+        Event::Watched { turn, frames, seconds } => {
+            let frames = u32::try_from(*frames).unwrap_or(u32::MAX);
+            Service::watched(main, *turn, frames, *seconds).await
+        }
+        Event::Answered { turn, text, result, receipts, figures: taken, .. } => {
+            let result = result.as_ref().map(json).unwrap_or_default();
+            let (text, receipts) = (plain(text), json(receipts));
+            Service::answered(main, *turn, &text, &receipts, figures(taken), &result).await
         }
         Event::Failed { turn, error } => Service::failed(main, *turn, &plain(error)).await,
         Event::Cancelled { turn } => Service::cancelled(main, *turn).await,

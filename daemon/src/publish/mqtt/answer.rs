@@ -34,10 +34,16 @@ pub(super) fn state(status: &Status, events_dropped: u64) -> Vec<u8> {
 pub(super) fn last(event: &Event, session: &str, expired: bool) -> Option<Vec<u8>> {
     let ended = |code: &str, turn: TurnId, error: &str| json!({"version": VERSION, "code": code, "turn": turn, "session": session, "error": error});
     let answer: Value = match event {
-        Event::Answered { turn, text, receipts, finish, figures } => json!({
-            "version": VERSION, "code": "answered", "turn": turn, "session": session, "text": text,
-            "receipts": receipts, "finish": finish, "figures": figures,
-        }),
+        Event::Answered { turn, text, result, receipts, finish, figures } => {
+            let mut answer = json!({
+                "version": VERSION, "code": "answered", "turn": turn, "session": session,
+                "text": text, "receipts": receipts, "finish": finish, "figures": figures,
+            });
+            if let Some(result) = result {
+                answer["result"] = json!(result);
+            }
+            answer
+        }
         Event::Failed { turn, error } => ended("failed", *turn, error),
         Event::Cancelled { turn } if expired => {
             ended("expired", *turn, "the question expired before it was answered")
@@ -48,6 +54,7 @@ pub(super) fn last(event: &Event, session: &str, expired: bool) -> Option<Vec<u8
         | Event::Accepted { .. }
         | Event::Heard { .. }
         | Event::Seen { .. }
+        | Event::Watched { .. }
         | Event::Thought { .. }
         | Event::Text { .. }
         | Event::ToolCalled { .. }
@@ -87,7 +94,11 @@ mod tests {
         let figures = Figures::default();
         let (text, receipts, finish) = ("14:32".to_owned(), Vec::new(), FinishReason::Stop);
         check(
-            last(&Event::Answered { turn: 1, text, receipts, finish, figures }, "s", false),
+            last(
+                &Event::Answered { turn: 1, text, result: None, receipts, finish, figures },
+                "s",
+                false,
+            ),
             r#"{"version":1,"code":"answered","turn":1,"session":"s","text":"14:32","receipts":[],"finish":"stop","figures":{"prompt_tokens":0,"cached_tokens":0,"reply_tokens":0,"first_text_ms":0.0,"total_ms":0.0,"tokens_per_second":0.0}}"#,
         );
         check(

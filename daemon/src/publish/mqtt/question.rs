@@ -2,13 +2,14 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use gemma_runtime::tasks::Order;
 use rumqttc::v5::mqttbytes::v5::Publish;
 use serde::Deserialize;
 use tokio::time::{Duration, Instant};
 
 use super::topics::Topics;
 use crate::event::{Ask, Origin, Refusal};
-use crate::publish::media::{self, Media};
+use crate::publish::media::{self, Files, Media};
 
 /// Longest question in bytes.
 const TEXT_BYTES_MAX: usize = 64 << 10;
@@ -22,6 +23,8 @@ const CORRELATION_BYTES_MAX: usize = 1024;
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Question {
     text: String,
+    /// A ready-made task: its name, or an object with its name and options.
+    task: Option<Order>,
     session: String,
     look: bool,
     thinking: bool,
@@ -31,6 +34,22 @@ pub(super) struct Question {
     images: Vec<String>,
     /// Sound files, in base64.
     audio: Vec<String>,
+    /// A film file, in base64.
+    film: Option<String>,
+    /// Pictures a second of a film that does not say.
+    fps: Option<f64>,
+    /// The pictures of a film.
+    frames: Vec<FilmFrame>,
+}
+
+/// A picture of a film.
+#[derive(Debug, Deserialize, PartialEq)]
+#[serde(deny_unknown_fields)]
+struct FilmFrame {
+    /// When it is to be seen, in seconds since the film began.
+    seconds: f64,
+    /// An encoded picture file, in base64.
+    image: String,
 }
 
 impl Question {
@@ -67,8 +86,14 @@ impl Question {
             let count = self.audio.len();
             return Err(format!("{count} audio files; at most {} are taken", media::SOUNDS_MAX));
         }
-        if self.text.trim().is_empty() && pictures == 0 && self.audio.is_empty() && !self.look {
-            return Err("nothing is asked: give text, image, audio or look".to_owned());
+        if self.frames.len() > media::FRAMES_MAX {
+            let count = self.frames.len();
+            return Err(format!("{count} frames; at most {} are taken", media::FRAMES_MAX));
+        }
+        let unseen = pictures == 0 && self.film.is_none() && self.frames.is_empty();
+        if self.text.trim().is_empty() && unseen && self.audio.is_empty() && !self.look {
+            let known = "text, image, audio, film, frames or look";
+            return Err(format!("nothing is asked: give {known}"));
         }
         Ok(self)
     }
@@ -78,14 +103,28 @@ impl Question {
     /// # Errors
     /// What is wrong with which file.
     pub(super) async fn decode(self) -> Result<Ask, Refusal> {
-        let Self { text, session, look, thinking, image, images, audio } = self;
-        let images = image.iter().chain(&images).map(|file| bytes("image", file));
-        let images: Vec<_> = images.collect::<Result<_, _>>().map_err(Refusal::Invalid)?;
-        let audio = audio.iter().map(|file| bytes("audio", file));
-        let audio: Vec<_> = audio.collect::<Result<_, _>>().map_err(Refusal::Invalid)?;
-        let media = media::decode(images, audio).await.map_err(Refusal::Invalid)?;
-        let Media { images, audio } = media;
-        Ok(Ask { text, images, audio, look, session, thinking, origin: Origin::Broker })
+        let files = self.files().map_err(Refusal::Invalid)?;
+        let Self { text, task, session, look, thinking, .. } = self;
+        let media = files.decode(task.as_ref()).await.map_err(Refusal::Invalid)?;
+        let Media { images, audio, film } = media;
+        let (origin, task) = (Origin::Broker, task.map(Box::new));
+        Ok(Ask { task, text, images, film, audio, look, session, thinking, origin })
+    }
+
+    /// What came along, out of its base64.
+    fn files(&self) -> Result<Files, String> {
+        let images = self.image.iter().chain(&self.images).map(|file| bytes("image", file));
+        let audio = self.audio.iter().map(|file| bytes("audio", file));
+        let film = self.film.iter().map(|file| bytes("film", file)).next();
+        let frames = self.frames.iter();
+        let frames = frames.map(|frame| Ok((frame.seconds, bytes("frames", &frame.image)?)));
+        Ok(Files {
+            images: images.collect::<Result<_, _>>()?,
+            audio: audio.collect::<Result<_, _>>()?,
+            film: film.transpose()?,
+            fps: self.fps,
+            frames: frames.collect::<Result<_, String>>()?,
+        })
     }
 }
 
@@ -184,6 +223,13 @@ mod tests {
         check(br#"{"text":7}"#, Err("invalid type"));
         check("x".repeat(TEXT_BYTES_MAX + 1).as_bytes(), Err("text: 65537 bytes"));
         check(br#"{"audio":["","","","",""]}"#, Err("5 audio files"));
+        let frame = r#"{"seconds":0,"image":""},"#.repeat(32);
+        let frames = format!(r#"{{"frames":[{frame}{{"seconds":1,"image":""}}]}}"#);
+        check(frames.as_bytes(), Err("33 frames; at most 32"));
+        check(br#"{"frames":[{"image":""}]}"#, Err("missing field `seconds`"));
+        check(br#"{"task":"dance","text":"a"}"#, Err("\"dance\" is no task"));
+        check(br#"{"task":{"name":"ocr","speed":1}}"#, Err("unknown field `speed`"));
+        check(br#"{"task":7}"#, Err("expected the name of a task"));
     }
 
     #[tokio::test]

@@ -107,6 +107,26 @@ fn pictures_of_a_folder_make_a_film() {
 }
 
 #[test]
+fn pictures_with_times_make_a_film() {
+    let make = |seconds: &[f64]| clip_at(seconds, |index| picture(&jpeg(index as u8)));
+    let found = make(&[0.0, 0.25, 0.25, 86_400.0]).unwrap();
+    assert_eq!((found.frames.len(), found.seconds[3]), (4, 86_400.0));
+    let check = |seconds: &[f64], expected: &str| {
+        let error = make(seconds).unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+    };
+    check(&[], "it has no frame");
+    check(&[1.0, 0.5], "frame 2 is at 0.5 seconds; expected 1 to 86400");
+    check(&[-1.0], "frame 1 is at -1 seconds; expected 0 to 86400");
+    check(&[f64::NAN], "frame 1 is at NaN seconds");
+    check(&[86_401.0], "expected 0 to 86400");
+    let large =
+        |_| Ok::<_, MediaError>(Frame { width: 10_000, height: 10_000, ..picture(&jpeg(0))? });
+    let error = clip_at(&[0.0, 1.0], large).unwrap_err().to_string();
+    assert!(error.contains("scale the film down"), "{error}");
+}
+
+#[test]
 fn films_and_pictures_are_told_apart() {
     let still = |format: ImageFormat| {
         let mut bytes = Cursor::new(Vec::new());

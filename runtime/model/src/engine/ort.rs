@@ -1,7 +1,6 @@
 //! ONNX Runtime as the engine. The library is loaded at run time, once for the whole process.
 
 mod library;
-mod window;
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -14,7 +13,7 @@ use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
 use ort::session::{Session, SessionInputValue};
 use ort::value::{DynValue, Tensor as OrtTensor, TensorElementType, ValueType};
 
-use super::{Data, Engine, EngineKind, GraphSpec, Tensor, copy_rows, too_few};
+use super::{Data, Engine, EngineKind, GraphSpec, Tensor, copy_rows, too_few, window};
 use crate::error::Error;
 
 const NAME: &str = "onnxruntime";

@@ -3,6 +3,9 @@
 
 mod forgiving;
 
+use std::fmt;
+
+use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::{TaskError, excerpt};
@@ -21,9 +24,10 @@ pub enum Reading {
 }
 
 /// Things on a picture.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Boxes {
     /// The things, in the order of the answer.
+    #[serde(rename = "boxes")]
     pub found: Vec<DetectedBox>,
     /// What could not be made out in the answer, and why; empty for a strict reading.
     pub passed_over: Vec<String>,
@@ -31,7 +35,7 @@ pub struct Boxes {
 
 /// One thing and where it is, in pixels of the picture as it was given; the origin is its top left
 /// corner.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct DetectedBox {
     /// What it is.
     pub label: String,
@@ -70,6 +74,34 @@ impl Boxes {
         })?;
         let found = boxes.into_iter().map(|found| found.scaled(width, height)).collect();
         Ok(Self { found, passed_over })
+    }
+}
+
+/// A regular expression of the list that is asked for, in a fence or without one.
+pub(super) fn pattern() -> String {
+    // Blanks are bounded, so that nothing is filled with them.
+    let blank = "[ \\n]{0,12}";
+    let edge = "(0|[1-9][0-9]{0,2}|1000)";
+    let edges = format!("\"box_2d\": ?\\[{blank}{edge}(,{blank}{edge}){{3}}{blank}\\]");
+    let label = r#""label": ?"[^"\\\x00-\x1f]{1,64}""#;
+    let either = format!("({edges},{blank}{label}|{label},{blank}{edges})");
+    let one = format!("\\{{{blank}{either}{blank}\\}}");
+    let list = format!("\\[{blank}({one}(,{blank}{one})*{blank})?\\]");
+    format!("(```json\\n{list}\\n```|{list})")
+}
+
+impl fmt::Display for Boxes {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let lines: Vec<String> = self.found.iter().map(DetectedBox::to_string).collect();
+        formatter.write_str(if lines.is_empty() { "nothing found" } else { "" })?;
+        formatter.write_str(&lines.join("\n"))
+    }
+}
+
+impl fmt::Display for DetectedBox {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { label, x_min_px, y_min_px, x_max_px, y_max_px } = self;
+        write!(formatter, "{label}: x {x_min_px} to {x_max_px}, y {y_min_px} to {y_max_px}")
     }
 }
 

@@ -1,6 +1,7 @@
 //! A picture in a sentence or two.
 
 use gemma_types::{Frame, Part};
+use serde::Serialize;
 
 use super::{Ask, Said, Task, TaskError, only, speech};
 use crate::gemma::generate::ReplyOptions;
@@ -23,7 +24,7 @@ pub struct Captioning {
 }
 
 /// What is on a picture.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Caption {
     /// A sentence or two.
     pub text: String,

@@ -2,8 +2,9 @@
 
 use gemma_types::{Frame, Part};
 
-use super::{Ask, Boxes, Reading, Said, Task, TaskError, exact, only};
+use super::{Ask, Boxes, Reading, Said, Task, TaskError, boxes, exact, excerpt, only};
 use crate::gemma::generate::ReplyOptions;
+use crate::grammar::Constraint;
 
 /// Soft tokens with which things of a usual size are found.
 const IMAGE_BUDGET: usize = 560;
@@ -33,11 +34,13 @@ impl Detect {
     fn words(&self) -> Result<String, TaskError> {
         let labels: Vec<&str> = self.labels.iter().map(|label| label.trim()).collect();
         if let Some(wrong) = labels.iter().find(|label| !fits(label)) {
-            return Err(TaskError::Label((*wrong).to_owned()));
+            return Err(TaskError::Label(excerpt(wrong)));
         }
         let list = match labels.as_slice() {
             [] => return Err(TaskError::Label(String::new())),
-            all if all.len() > LABELS_MAX => return Err(TaskError::Label(all.join(", "))),
+            all if all.len() > LABELS_MAX => {
+                return Err(TaskError::Label(excerpt(&all.join(", "))));
+            }
             [one] => (*one).to_owned(),
             [first @ .., last] => format!("{} and {last}", first.join(", ")),
         };
@@ -54,7 +57,11 @@ impl Task for Detect {
     type Answer = Boxes;
 
     fn asks(&self) -> Result<Vec<Ask>, TaskError> {
-        let options = ReplyOptions { image_budget: Some(IMAGE_BUDGET), ..exact(REPLY_TOKENS_MAX) };
+        let options = ReplyOptions {
+            image_budget: Some(IMAGE_BUDGET),
+            constraint: Constraint::Regex(boxes::pattern()),
+            ..exact(REPLY_TOKENS_MAX)
+        };
         Ok(vec![Ask::of(vec![Part::Image(self.picture.clone())], self.words()?, options)])
     }
 

@@ -1,6 +1,7 @@
 //! Any question about any media, with the model's thoughts kept apart from its answer.
 
 use gemma_types::Part;
+use serde::Serialize;
 
 use super::{Ask, Said, Task, TaskError, only};
 use crate::gemma::generate::ReplyOptions;
@@ -20,7 +21,7 @@ pub struct Question {
 }
 
 /// What the model answered.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Answer {
     /// The answer.
     pub text: String,

@@ -1,6 +1,7 @@
 //! The text on a picture: signs, documents, screens.
 
 use gemma_types::{Frame, Part};
+use serde::Serialize;
 
 use super::{Ask, Said, Task, TaskError, exact, only};
 use crate::gemma::generate::ReplyOptions;
@@ -19,7 +20,7 @@ pub struct ReadText {
 }
 
 /// The text on a picture.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct TextInPicture {
     /// The text, its lines kept; empty where there is none.
     pub text: String,

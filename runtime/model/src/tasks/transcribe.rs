@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::{Serialize, Serializer};
+
 use super::{Ask, Said, Task, TaskError, exact, speech};
 
 /// Tokens of the text of one window at most; fast speech has about 300.
@@ -19,7 +21,7 @@ pub struct Transcribe {
 }
 
 /// What was said.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Transcript {
     /// All of it, on one line.
     pub text: String,
@@ -28,14 +30,20 @@ pub struct Transcript {
 }
 
 /// What was said in one part of the sound.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Segment {
     /// When the part begins, since the beginning of the sound.
+    #[serde(rename = "start_s", serialize_with = "in_seconds")]
     pub start: Duration,
     /// When it ends.
+    #[serde(rename = "end_s", serialize_with = "in_seconds")]
     pub end: Duration,
     /// The text, on one line; empty where nothing is said.
     pub text: String,
+}
+
+fn in_seconds<S: Serializer>(time: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_f64(time.as_secs_f64())
 }
 
 impl Transcribe {

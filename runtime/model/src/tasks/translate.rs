@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use serde::Serialize;
+
 use super::{Ask, Said, Task, TaskError, exact, excerpt, speech};
 
 /// Tokens of both texts of one window at most.
@@ -19,7 +21,7 @@ pub struct Translate {
 }
 
 /// What was said, in both languages.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Translation {
     /// What was said, on one line.
     pub source: String,

@@ -45,17 +45,7 @@ pub(crate) struct Cell {
 pub(crate) fn run(fixture: &Fixture, engine: EngineKind) -> Vec<Cell> {
     let folder = fixture.assemble();
     let expected = fixture.expected();
-    let options = Options {
-        engine,
-        library: Some(library()),
-        threads: 1,
-        dtype: (fixture.layout == Layout::A).then(|| fixture.dtype.to_owned()),
-        // One step, because activations that are quantised as they come depend on how it is cut.
-        prefill_block_tokens: if fixture.dtype == "q8" { 1024 } else { BLOCK_TOKENS },
-        all_logits: true,
-        ..Options::default()
-    };
-    let mut model = Model::open(folder.path(), &options);
+    let mut model = Model::open(folder.path(), &options(fixture, engine));
     let place = format!("{}/", folder.path().display());
     let cells = CASES.map(|case| {
         let outcome = match &mut model {
@@ -66,6 +56,20 @@ pub(crate) fn run(fixture: &Fixture, engine: EngineKind) -> Vec<Cell> {
         Cell { case, outcome: outcome.unwrap_or_else(refused) }
     });
     cells.into()
+}
+
+/// How a fixture is opened.
+pub(crate) fn options(fixture: &Fixture, engine: EngineKind) -> Options {
+    Options {
+        engine,
+        library: Some(library()),
+        threads: 1,
+        dtype: (fixture.layout == Layout::A).then(|| fixture.dtype.to_owned()),
+        // One step, because activations that are quantised as they come depend on how it is cut.
+        prefill_block_tokens: if fixture.dtype == "q8" { 1024 } else { BLOCK_TOKENS },
+        all_logits: true,
+        ..Options::default()
+    }
 }
 
 /// The library of ONNX Runtime that set-up fetched.

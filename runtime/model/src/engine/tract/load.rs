@@ -11,7 +11,7 @@ use tract_onnx::tract_hir::internal::{DimFact, Framework, ShapeFactoid, ToDim};
 
 use super::registry::{reader, refuse_unknown};
 use super::rewrite::rewrite;
-use crate::engine::{Dim, GraphSpec};
+use crate::engine::{Dim, GraphSpec, window};
 use crate::graph::{Element, Port};
 
 /// A compiled graph.
@@ -24,6 +24,8 @@ pub(super) struct Source {
     constants: Vec<(String, i64)>,
     /// Whether attention is one operator, which counts keys from the end of the sequence.
     attends: bool,
+    /// The graph with sliding layers that go by the length of their own past, where it can be made so.
+    recent: Option<Vec<u8>>,
     executor: Executor,
 }
 
@@ -58,6 +60,7 @@ impl Source {
             ports: ports.collect(),
             constants: constants.collect(),
             attends: ATTENTION.iter().any(|&name| spec.graph.operators.contains(name)),
+            recent: spec.window.as_ref().and_then(|of| window::rewrite(&spec.graph.path, of)),
             executor: executor.clone(),
         }
     }
@@ -85,7 +88,7 @@ impl Source {
 
     /// Whether sliding layers may be tried with a shorter past than the others.
     pub(super) fn may_forget(&self) -> bool {
-        self.attends && self.has(Dim::Recent)
+        (self.attends || self.recent.is_some()) && self.has(Dim::Recent)
     }
 
     /// Whether an input of truth values says which parts of the medium are real.
@@ -102,7 +105,10 @@ impl Source {
     /// When the file is damaged, or tract cannot run the graph.
     pub(super) fn plan(&self, sizes: Sizes) -> TractResult<(Plan, Vec<String>)> {
         let onnx = reader();
-        let mut proto = onnx.proto_model_for_path(&self.path)?;
+        let mut proto = match self.recent.as_deref().filter(|_| sizes.recent) {
+            Some(mut bytes) => onnx.proto_model_for_read(&mut bytes)?,
+            None => onnx.proto_model_for_path(&self.path)?,
+        };
         if let Some(graph) = proto.graph.as_mut() {
             refuse_unknown(&onnx, graph)?;
             rewrite(graph, self);
@@ -132,7 +138,7 @@ impl Source {
         inputs: &[String],
         sizes: Sizes,
     ) -> TractResult<Vec<InferenceFact>> {
-        for assertion in ["S>=1", "P>=0", "R>=0", "M>=1"] {
+        for assertion in ["S>=1", "P>=0", "R>=0", "P>=R", "M>=1"] {
             symbols.add_assertion(assertion)?;
         }
         let [step, past, recent, media] =

@@ -116,6 +116,30 @@ fn calls_can_be_forbidden_required_and_named() {
 }
 
 #[test]
+fn a_list_of_boxes_may_come_in_the_forms_that_models_write_it_in() {
+    let picture = gemma_types::Frame {
+        width: 1,
+        height: 1,
+        rgb: [0; 3].into(),
+        captured_at: std::time::Duration::ZERO,
+    };
+    let (labels, reading) = (vec!["cup".to_owned()], crate::tasks::Reading::Forgiving);
+    let detect = crate::tasks::Detect { picture, labels, reading };
+    let asked = crate::tasks::Task::asks(&detect).unwrap();
+    let check = |reply: &str, accepted: bool| {
+        check(&asked[0].options.constraint, &format!("{reply}<turn|>"), accepted);
+    };
+    check("```json\n[\n  {\"box_2d\": [100, 20, 1000, 0], \"label\": \"red pen\"}\n]\n```", true);
+    check(r#"[{"box_2d": [1, 2, 3, 4], "label": "a"}, {"label": "b", "box_2d": [1,2,3,4]}]"#, true);
+    check("```json\n[]\n```", true);
+    check("[]", true);
+    check(r#"[{"box_2d": [1, 2, 3, 1001], "label": "a"}]"#, false);
+    check(r#"[{"box_2d": [1, 2, 3], "label": "a"}]"#, false);
+    check(r#"[{"box_2d": [1, 2, 3, 4]}]"#, false);
+    check("Here: []", false);
+}
+
+#[test]
 fn answers_have_the_form_that_was_asked_for() {
     let schema = json!({"properties": {"n": {"type": "integer"}}, "required": ["n"],
         "additionalProperties": false, "type": "object"});

@@ -89,6 +89,18 @@ fn an_answer_without_boxes_says_why() {
 
 proptest! {
     #[test]
+    fn what_the_pattern_allows_is_read(
+        answer in proptest::string::string_regex(&pattern()).unwrap(),
+    ) {
+        match Boxes::read(&answer, 100, 100, Reading::Forgiving) {
+            Ok(boxes) => prop_assert!(
+                boxes.passed_over.iter().all(|what| what.ends_with("a side has no length"))
+            ),
+            Err(error) => prop_assert!(error.to_string().contains("a side has no length")),
+        }
+    }
+
+    #[test]
     fn any_answer_is_read_or_refused_and_boxes_lie_on_the_picture(
         answer in "[\\[\\]{}\"':,0-9 a-e._-]{0,200}|([\\[{,]?\\{\"box_2d\": ?\\[[0-9, .e-]{0,20}\\]?\\}?){0,9}",
         width in 1_u32..5000,
