@@ -1,0 +1,95 @@
+//! What this processor can do, and which version of each computation therefore runs.
+
+use std::sync::OnceLock;
+
+use crate::simd::Simd;
+#[cfg(target_arch = "x86_64")]
+use crate::simd::avx2::Avx2;
+#[cfg(target_arch = "aarch64")]
+use crate::simd::neon::Neon;
+
+/// The variable of the environment that chooses a version: `portable`, or on ARM `neon` for the one
+/// without the dot product. It is read once.
+pub const FORCE: &str = "GEMMAD_KERNELS";
+
+/// A computation in its versions.
+pub(crate) trait Versions {
+    /// For any processor.
+    fn portable(self);
+    /// With vector instructions.
+    fn fast<S: Simd>(self, simd: S);
+}
+
+/// Each computation with the name of the version that runs on this processor.
+pub fn paths() -> Vec<(&'static str, &'static str)> {
+    let name = chosen().name();
+    ["product", "gated product", "attention"].map(|computation| (computation, name)).into()
+}
+
+/// Runs the best version for this processor.
+pub(crate) fn run(versions: impl Versions) {
+    match chosen() {
+        Path::Portable => versions.portable(),
+        #[cfg(target_arch = "x86_64")]
+        Path::Avx2(simd) => versions.fast(simd),
+        #[cfg(target_arch = "aarch64")]
+        Path::Neon(simd) => versions.fast(simd),
+        #[cfg(target_arch = "aarch64")]
+        Path::DotProduct(simd) => versions.fast(simd),
+    }
+}
+
+/// A kind of processor that there is a version for.
+#[derive(Debug, Clone, Copy)]
+enum Path {
+    /// Any processor.
+    Portable,
+    /// x86 with AVX2, FMA and F16C.
+    #[cfg(target_arch = "x86_64")]
+    Avx2(Avx2),
+    /// Any 64-bit ARM.
+    #[cfg(target_arch = "aarch64")]
+    Neon(Neon<false>),
+    /// 64-bit ARM with the dot product of bytes.
+    #[cfg(target_arch = "aarch64")]
+    DotProduct(Neon<true>),
+}
+
+fn chosen() -> Path {
+    static CHOSEN: OnceLock<Path> = OnceLock::new();
+    *CHOSEN.get_or_init(|| {
+        let forced = std::env::var_os(FORCE);
+        let forced = forced.as_ref().and_then(|forced| forced.to_str()).unwrap_or_default();
+        if forced == "portable" { Path::Portable } else { detect(forced) }
+    })
+}
+
+#[cfg(target_arch = "x86_64")]
+fn detect(_forced: &str) -> Path {
+    Avx2::detect().map_or(Path::Portable, Path::Avx2)
+}
+
+#[cfg(target_arch = "aarch64")]
+fn detect(forced: &str) -> Path {
+    let dot_product = Neon::<true>::detect().filter(|_| forced != "neon");
+    dot_product.map_or(Path::Neon(Neon::<false>::new()), Path::DotProduct)
+}
+
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+fn detect(_forced: &str) -> Path {
+    Path::Portable
+}
+
+impl Path {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Portable => "portable",
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2(_) => "avx2",
+            #[cfg(target_arch = "aarch64")]
+            Self::Neon(_) => "neon",
+            #[cfg(target_arch = "aarch64")]
+            Self::DotProduct(_) => "neon with dot product",
+        }
+    }
+}

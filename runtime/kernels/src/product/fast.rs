@@ -1,0 +1,170 @@
+//! Which way a product takes on a processor with vector instructions.
+
+use std::{borrow::Cow, marker::PhantomData};
+
+use super::{
+    Activations,
+    few::{Few, ROUNDED_ROWS_MAX, ROWS_MAX},
+    integer::{Integer, Ordered},
+    kind::{BytesExact, BytesRounded, Kind, NibblesExact, NibblesRounded},
+    many::{Many, Panels},
+    portable,
+    prepared::Prepared,
+};
+use crate::{
+    Matrix, Threads, Weights,
+    output::Output,
+    rounded::Rounded,
+    simd::{Kernel, Simd},
+};
+
+/// A product, or with `gate` a gated one; lengths agree, nothing is empty.
+pub(super) struct Fast<'a> {
+    pub(super) weights: &'a Weights<'a>,
+    pub(super) gate: Option<&'a Weights<'a>>,
+    pub(super) input: &'a [f32],
+    pub(super) activations: Activations,
+}
+
+impl Fast<'_> {
+    pub(super) fn run<S: Simd>(&self, simd: S, output: &mut [f32], threads: &Threads) {
+        let rows = self.input.len() / self.weights.columns;
+        let same = self
+            .gate
+            .is_none_or(|gate| (gate.bits, gate.block) == (self.weights.bits, self.weights.block));
+        if !same {
+            return self.portable(output, threads);
+        }
+        match (self.weights.bits, self.activations) {
+            (4, Activations::Int8) if rows > ROUNDED_ROWS_MAX => {
+                self.integer(simd, output, threads);
+            }
+            (4, Activations::Int8) => self.rounded::<S, NibblesRounded>(simd, output, threads),
+            (8, _) | (4, _) if rows > ROWS_MAX => self.many(simd, output, threads),
+            (8, Activations::Int8) => self.rounded::<S, BytesRounded>(simd, output, threads),
+            (8, Activations::Exact) => self.exact::<S, BytesExact>(simd, output, threads),
+            (4, Activations::Exact) => self.exact::<S, NibblesExact>(simd, output, threads),
+            _ => self.many(simd, output, threads),
+        }
+    }
+
+    fn exact<S: Simd, K: Kind<Value = f32>>(&self, simd: S, output: &mut [f32], threads: &Threads) {
+        let prepared: Prepared<K> = simd.enter(Exact(self, PhantomData));
+        self.few(simd, &prepared, output, threads);
+    }
+
+    fn rounded<S: Simd, K: Kind<Value = i8>>(
+        &self,
+        simd: S,
+        output: &mut [f32],
+        threads: &Threads,
+    ) {
+        let prepared: Prepared<K> = simd.enter(RoundedRows(self, PhantomData));
+        self.few(simd, &prepared, output, threads);
+    }
+
+    fn few<S: Simd, K: Kind>(
+        &self,
+        simd: S,
+        prepared: &Prepared<K>,
+        output: &mut [f32],
+        threads: &Threads,
+    ) {
+        let rows = self.input.len() / self.weights.columns;
+        let output = Output::new(output);
+        let Self { weights, gate, .. } = *self;
+        Few { weights, gate, prepared, rows, output }.run(simd, threads);
+    }
+
+    fn integer<S: Simd>(&self, simd: S, output: &mut [f32], threads: &Threads) {
+        let ordered = simd.enter(OrderedRows(self));
+        let Self { weights, gate, .. } = *self;
+        let rows = self.input.len() / weights.columns;
+        let output = Output::new(output);
+        Integer { weights, gate, ordered: &ordered, rows, output }.run(simd, threads);
+    }
+
+    fn many<S: Simd>(&self, simd: S, output: &mut [f32], threads: &Threads) {
+        let weights = Matrix::Quantized(*self.weights);
+        let gate = self.gate.map(|gate| Matrix::Quantized(*gate));
+        let columns = self.weights.columns;
+        let input = match self.activations {
+            Activations::Exact => Cow::Borrowed(self.input),
+            Activations::Int8 => Cow::Owned(self.rounded_values()),
+        };
+        let panels = Panels::new(&weights, &input, columns, threads);
+        let many = Many {
+            matrix: &weights,
+            gate: gate.as_ref(),
+            columns,
+            outputs: self.weights.rows,
+            panels: &panels,
+            output: Output::new(output),
+        };
+        many.run(simd, threads);
+    }
+
+    /// The activations as they are after rounding.
+    fn rounded_values(&self) -> Vec<f32> {
+        let Weights { columns, block, .. } = *self.weights;
+        let rounded = Rounded::new(self.input, columns, block);
+        let blocks = columns.div_ceil(block);
+        let rows = rounded.levels.chunks_exact(blocks * block);
+        let rows = rows.zip(rounded.scales.chunks_exact(blocks));
+        let value = |(levels, scales): (&[i8], &[f32])| -> Vec<f32> {
+            let levels = levels.iter().take(columns).enumerate();
+            levels.map(|(k, &level)| f32::from(level) * scales[k / block]).collect()
+        };
+        rows.flat_map(value).collect()
+    }
+
+    pub(super) fn portable(&self, output: &mut [f32], threads: &Threads) {
+        let Self { weights, gate, input, activations } = *self;
+        match gate {
+            Some(gate) => {
+                portable::gated_product(gate, weights, input, output, activations, threads);
+            }
+            None => portable::product(weights, input, Output::new(output), activations, threads),
+        }
+    }
+}
+
+struct Exact<'a, K>(&'a Fast<'a>, PhantomData<K>);
+struct OrderedRows<'a>(&'a Fast<'a>);
+struct RoundedRows<'a, K>(&'a Fast<'a>, PhantomData<K>);
+
+impl<K: Kind<Value = f32>> Kernel<Prepared<K>> for Exact<'_, K> {
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) -> Prepared<K> {
+        Prepared::exact(self.0.input, self.0.weights.columns, self.0.weights.block)
+    }
+}
+
+impl<K: Kind<Value = i8>> Kernel<Prepared<K>> for RoundedRows<'_, K> {
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) -> Prepared<K> {
+        Prepared::rounded(self.0.input, self.0.weights.columns, self.0.weights.block)
+    }
+}
+
+impl Kernel<Ordered> for OrderedRows<'_> {
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) -> Ordered {
+        Ordered::new(self.0.input, self.0.weights.columns, self.0.weights.block)
+    }
+}
+
+/// A product with a plain matrix `[outputs, columns]`.
+pub(super) fn plain_product<S: Simd>(
+    simd: S,
+    matrix: &Matrix<'_>,
+    columns: usize,
+    input: &[f32],
+    output: &mut [f32],
+    threads: &Threads,
+) {
+    let panels = Panels::new(matrix, input, columns, threads);
+    let outputs = output.len() / (input.len() / columns);
+    let output = Output::new(output);
+    Many { matrix, gate: None, columns, outputs, panels: &panels, output }.run(simd, threads);
+}

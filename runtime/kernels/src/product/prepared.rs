@@ -1,0 +1,77 @@
+//! Rows of activations in the order in which a product with few rows reads them.
+
+use super::kind::{Kind, elements};
+use crate::{rounded::Rounded, simd::LANES};
+
+/// Activations `[rows, groups]`, a group being eight blocks of the weights.
+pub(super) struct Prepared<K: Kind> {
+    /// `[rows, groups * chunks_per_group]`.
+    pub(super) chunks: Vec<K::Chunk>,
+    /// Scales of the blocks, `[rows, groups]`; 1 where the activations are exact.
+    pub(super) scales: Vec<[f32; LANES]>,
+    /// Sums of the activations of each block, before the scale, `[rows, groups]`.
+    pub(super) sums: Vec<[f32; LANES]>,
+    pub(super) groups: usize,
+    pub(super) chunks_per_group: usize,
+}
+
+impl<K: Kind<Value = f32>> Prepared<K> {
+    /// Exact activations `[rows, columns]`.
+    #[inline(always)]
+    pub(super) fn exact(input: &[f32], columns: usize, block: usize) -> Self {
+        Self::new(input, columns, block, None)
+    }
+}
+
+impl<K: Kind<Value = i8>> Prepared<K> {
+    /// Activations `[rows, columns]`, rounded to 8 bits.
+    #[inline(always)]
+    pub(super) fn rounded(input: &[f32], columns: usize, block: usize) -> Self {
+        let rounded = Rounded::new(input, columns, block);
+        let width = columns.div_ceil(block) * block;
+        Self::new(&rounded.levels, width, block, Some(&rounded.scales))
+    }
+}
+
+impl<K: Kind> Prepared<K> {
+    #[inline(always)]
+    fn new(values: &[K::Value], columns: usize, block: usize, scales: Option<&[f32]>) -> Self {
+        let blocks = columns.div_ceil(block);
+        let groups = blocks.div_ceil(LANES);
+        let chunks_per_group = LANES * block / elements::<K>();
+        let rows = values.len() / columns;
+        let mut chunks = Vec::with_capacity(rows * groups * chunks_per_group);
+        let mut sums = vec![[0.0; LANES]; rows * groups];
+        let mut lanes = vec![[1.0; LANES]; rows * groups];
+        for row in 0..rows {
+            let values = &values[row * columns..][..columns];
+            for chunk in 0..groups * chunks_per_group {
+                let first = columns.min(chunk * elements::<K>());
+                let last = columns.min(first + elements::<K>());
+                chunks.push(K::chunk(&values[first..last]));
+            }
+            for index in 0..blocks {
+                let (group, lane) = (row * groups + index / LANES, index % LANES);
+                let values = &values[index * block..columns.min((index + 1) * block)];
+                sums[group][lane] = sum(values);
+                if let Some(scales) = scales {
+                    lanes[group][lane] = scales[row * blocks + index];
+                }
+            }
+        }
+        Self { chunks, scales: lanes, sums, groups, chunks_per_group }
+    }
+}
+
+#[inline(always)]
+fn sum<V: Copy + Into<f32>>(values: &[V]) -> f32 {
+    let mut lanes = [0.0f32; LANES];
+    let (chunks, rest) = values.as_chunks::<LANES>();
+    for chunk in chunks {
+        for (lane, value) in lanes.iter_mut().zip(chunk) {
+            *lane += (*value).into();
+        }
+    }
+    let rest: f32 = rest.iter().map(|value| (*value).into()).sum();
+    lanes.iter().sum::<f32>() + rest
+}

@@ -1,0 +1,272 @@
+//! AVX2 with FMA and F16C: every x86 processor since about 2013 (Intel) and 2015 (AMD) that is not of
+//! the smallest kind.
+#![expect(unsafe_code, reason = "instructions that the compiler does not choose by itself")]
+
+use std::arch::x86_64::*;
+
+use half::f16;
+
+use super::{Kernel, LANES, Simd, UNIT};
+
+/// Proof that AVX2, FMA and F16C are there.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Avx2(());
+
+impl Avx2 {
+    /// A value, if this processor has the instructions.
+    pub(crate) fn detect() -> Option<Self> {
+        let found = is_x86_feature_detected!("avx2")
+            && is_x86_feature_detected!("fma")
+            && is_x86_feature_detected!("f16c");
+        found.then_some(Self(()))
+    }
+}
+
+#[target_feature(enable = "avx2,fma,f16c")]
+fn enter<R, K: Kernel<R>>(simd: Avx2, kernel: K) -> R {
+    kernel.run(simd)
+}
+
+// SAFETY of every block below: a value of `Avx2` proves that the processor has the instructions, and
+// memory is only touched through references to arrays of exactly the length that an instruction
+// reads or writes; all of these allow any alignment.
+impl Simd for Avx2 {
+    type F = __m256;
+
+    #[inline(always)]
+    fn enter<R, K: Kernel<R>>(self, kernel: K) -> R {
+        // SAFETY: see above.
+        unsafe { enter(self, kernel) }
+    }
+
+    #[inline(always)]
+    fn splat(self, value: f32) -> __m256 {
+        // SAFETY: see above.
+        unsafe { _mm256_set1_ps(value) }
+    }
+
+    #[inline(always)]
+    fn load(self, from: &[f32; LANES]) -> __m256 {
+        // SAFETY: see above.
+        unsafe { _mm256_loadu_ps(from.as_ptr()) }
+    }
+
+    #[inline(always)]
+    fn load_half(self, from: &[f16; LANES]) -> __m256 {
+        // SAFETY: see above; f16 is sixteen bits without more.
+        unsafe { _mm256_cvtph_ps(_mm_loadu_si128(from.as_ptr().cast())) }
+    }
+
+    #[inline(always)]
+    fn store(self, lanes: __m256, into: &mut [f32; LANES]) {
+        // SAFETY: see above.
+        unsafe { _mm256_storeu_ps(into.as_mut_ptr(), lanes) }
+    }
+
+    #[inline(always)]
+    fn add(self, a: __m256, b: __m256) -> __m256 {
+        // SAFETY: see above.
+        unsafe { _mm256_add_ps(a, b) }
+    }
+
+    #[inline(always)]
+    fn mul(self, a: __m256, b: __m256) -> __m256 {
+        // SAFETY: see above.
+        unsafe { _mm256_mul_ps(a, b) }
+    }
+
+    #[inline(always)]
+    fn div(self, a: __m256, b: __m256) -> __m256 {
+        // SAFETY: see above.
+        unsafe { _mm256_div_ps(a, b) }
+    }
+
+    #[inline(always)]
+    fn max(self, a: __m256, b: __m256) -> __m256 {
+        // SAFETY: see above.
+        unsafe { _mm256_max_ps(a, b) }
+    }
+
+    #[inline(always)]
+    fn fma(self, a: __m256, b: __m256, c: __m256) -> __m256 {
+        // SAFETY: see above.
+        unsafe { _mm256_fmadd_ps(a, b, c) }
+    }
+
+    #[inline(always)]
+    fn fnma(self, a: __m256, b: __m256, c: __m256) -> __m256 {
+        // SAFETY: see above.
+        unsafe { _mm256_fnmadd_ps(a, b, c) }
+    }
+
+    #[inline(always)]
+    fn where_above(self, x: __m256, limit: __m256, value: __m256) -> __m256 {
+        // SAFETY: see above.
+        unsafe { _mm256_and_ps(_mm256_cmp_ps::<_CMP_GT_OQ>(x, limit), value) }
+    }
+
+    #[inline(always)]
+    fn shift_exponent(self, value: __m256, power: __m256) -> __m256 {
+        // SAFETY: see above.
+        unsafe {
+            let power = _mm256_slli_epi32::<23>(_mm256_castps_si256(power));
+            _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(value), power))
+        }
+    }
+
+    #[inline(always)]
+    fn pairs(self, a: __m256, b: __m256) -> __m256 {
+        // SAFETY: see above. The addition works in halves; the permutation puts them in order.
+        unsafe {
+            let halves = _mm256_castps_pd(_mm256_hadd_ps(a, b));
+            _mm256_castpd_ps(_mm256_permute4x64_pd::<0b11_01_10_00>(halves))
+        }
+    }
+
+    #[inline(always)]
+    fn fours(self, a: __m256, b: __m256, c: __m256, d: __m256) -> __m256 {
+        // SAFETY: see above. As above, with one permutation for all.
+        unsafe {
+            let halves = _mm256_hadd_ps(_mm256_hadd_ps(a, b), _mm256_hadd_ps(c, d));
+            _mm256_permutevar8x32_ps(halves, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7))
+        }
+    }
+
+    #[inline(always)]
+    fn nibbles_of_word(self, word: u32) -> __m256 {
+        // SAFETY: see above.
+        unsafe {
+            let shifts = _mm256_setr_epi32(0, 4, 8, 12, 16, 20, 24, 28);
+            let shifted = _mm256_srlv_epi32(_mm256_set1_epi32(word as i32), shifts);
+            _mm256_cvtepi32_ps(_mm256_and_si256(shifted, _mm256_set1_epi32(15)))
+        }
+    }
+
+    #[inline(always)]
+    fn bytes_of_word(self, word: u64) -> __m256 {
+        // SAFETY: see above.
+        unsafe { _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_set1_epi64x(word as i64))) }
+    }
+
+    #[inline(always)]
+    fn nibbles(self, levels: &[u8; UNIT]) -> [__m256; 8] {
+        // SAFETY: see above.
+        unsafe {
+            let all = _mm256_loadu_si256(levels.as_ptr().cast());
+            let low = _mm256_set1_epi32(15);
+            [
+                _mm256_cvtepi32_ps(_mm256_and_si256(all, low)),
+                _mm256_cvtepi32_ps(_mm256_and_si256(_mm256_srli_epi32::<4>(all), low)),
+                _mm256_cvtepi32_ps(_mm256_and_si256(_mm256_srli_epi32::<8>(all), low)),
+                _mm256_cvtepi32_ps(_mm256_and_si256(_mm256_srli_epi32::<12>(all), low)),
+                _mm256_cvtepi32_ps(_mm256_and_si256(_mm256_srli_epi32::<16>(all), low)),
+                _mm256_cvtepi32_ps(_mm256_and_si256(_mm256_srli_epi32::<20>(all), low)),
+                _mm256_cvtepi32_ps(_mm256_and_si256(_mm256_srli_epi32::<24>(all), low)),
+                _mm256_cvtepi32_ps(_mm256_srli_epi32::<28>(all)),
+            ]
+        }
+    }
+
+    #[inline(always)]
+    fn bytes(self, levels: &[u8; UNIT]) -> [__m256; 4] {
+        // SAFETY: see above.
+        unsafe {
+            let all = _mm256_loadu_si256(levels.as_ptr().cast());
+            let low = _mm256_set1_epi32(255);
+            [
+                _mm256_cvtepi32_ps(_mm256_and_si256(all, low)),
+                _mm256_cvtepi32_ps(_mm256_and_si256(_mm256_srli_epi32::<8>(all), low)),
+                _mm256_cvtepi32_ps(_mm256_and_si256(_mm256_srli_epi32::<16>(all), low)),
+                _mm256_cvtepi32_ps(_mm256_srli_epi32::<24>(all)),
+            ]
+        }
+    }
+
+    #[inline(always)]
+    fn nibbles_dot(self, levels: &[u8; UNIT], rounded: &[i8; 64]) -> __m256 {
+        // SAFETY: see above. Four products of at most 15 * 127 fit into sixteen bits.
+        unsafe {
+            let all = _mm256_loadu_si256(levels.as_ptr().cast());
+            let low = _mm256_set1_epi8(15);
+            let even = _mm256_loadu_si256(rounded.as_ptr().cast());
+            let odd = _mm256_loadu_si256(rounded.as_ptr().add(UNIT).cast());
+            let even = _mm256_maddubs_epi16(_mm256_and_si256(all, low), even);
+            let high = _mm256_and_si256(_mm256_srli_epi16::<4>(all), low);
+            let fours = _mm256_add_epi16(even, _mm256_maddubs_epi16(high, odd));
+            _mm256_cvtepi32_ps(_mm256_madd_epi16(fours, _mm256_set1_epi16(1)))
+        }
+    }
+
+    #[inline(always)]
+    fn bytes_dot(self, levels: &[u8; UNIT], rounded: &[i8; UNIT]) -> __m256 {
+        // SAFETY: see above. Both are widened to sixteen bits, even and odd bytes by themselves.
+        unsafe {
+            let all = _mm256_loadu_si256(levels.as_ptr().cast());
+            let all = _mm256_xor_si256(all, _mm256_set1_epi8(i8::MIN));
+            let rounded = _mm256_loadu_si256(rounded.as_ptr().cast());
+            let even = _mm256_srai_epi16::<8>(_mm256_slli_epi16::<8>(all));
+            let rounded_even = _mm256_srai_epi16::<8>(_mm256_slli_epi16::<8>(rounded));
+            let evens = _mm256_madd_epi16(even, rounded_even);
+            let odd = _mm256_srai_epi16::<8>(all);
+            let odds = _mm256_madd_epi16(odd, _mm256_srai_epi16::<8>(rounded));
+            _mm256_cvtepi32_ps(_mm256_add_epi32(evens, odds))
+        }
+    }
+
+    #[inline(always)]
+    fn steps<const ROWS: usize>(
+        self,
+        levels: &[[u8; UNIT]],
+        rounded: [&[[u8; 4]]; ROWS],
+    ) -> [__m256; ROWS] {
+        // SAFETY: see above. Two products of at most 15 * 127 in each of eight steps fit into sixteen
+        // bits, after which the sums are widened.
+        unsafe {
+            let ones = _mm256_set1_epi16(1);
+            let mut sums = [_mm256_setzero_si256(); ROWS];
+            let mut eights = [&[[[0; 4]; 8]][..0]; ROWS];
+            for row in 0..ROWS {
+                eights[row] = rounded[row].as_chunks::<8>().0;
+            }
+            for (at, levels) in levels.as_chunks::<8>().0.iter().enumerate() {
+                let mut eight = [&eights[0][at]; ROWS];
+                for row in 1..ROWS {
+                    eight[row] = &eights[row][at];
+                }
+                let mut short = [_mm256_setzero_si256(); ROWS];
+                for step in 0..8 {
+                    let levels = _mm256_loadu_si256(levels[step].as_ptr().cast());
+                    for row in 0..ROWS {
+                        let four = i32::from_ne_bytes(eight[row][step]);
+                        let product = _mm256_maddubs_epi16(levels, _mm256_set1_epi32(four));
+                        short[row] = _mm256_add_epi16(short[row], product);
+                    }
+                }
+                for row in 0..ROWS {
+                    let wide = _mm256_madd_epi16(short[row], ones);
+                    sums[row] = _mm256_add_epi32(sums[row], wide);
+                }
+            }
+            let at = levels.len() / 8 * 8;
+            for (step, levels) in levels[at..].iter().enumerate() {
+                let levels = _mm256_loadu_si256(levels.as_ptr().cast());
+                for row in 0..ROWS {
+                    let four = i32::from_ne_bytes(rounded[row][at + step]);
+                    let short = _mm256_maddubs_epi16(levels, _mm256_set1_epi32(four));
+                    sums[row] = _mm256_add_epi32(sums[row], _mm256_madd_epi16(short, ones));
+                }
+            }
+            let mut floats = [_mm256_setzero_ps(); ROWS];
+            for row in 0..ROWS {
+                floats[row] = _mm256_cvtepi32_ps(sums[row]);
+            }
+            floats
+        }
+    }
+
+    #[inline(always)]
+    fn prefetch(self, bytes: &[u8; UNIT], offset: usize) {
+        // SAFETY: see above; asking for memory in advance never faults.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(bytes.as_ptr().wrapping_add(offset).cast()) }
+    }
+}

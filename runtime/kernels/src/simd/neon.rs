@@ -1,0 +1,291 @@
+//! NEON, which every 64-bit ARM processor has, and with it the dot product of bytes where that is
+//! there (Cortex-A75 and A55 of 2017 and later, so not the Raspberry Pi 4, but the 5).
+#![expect(unsafe_code, reason = "instructions that the compiler does not choose by itself")]
+
+use std::arch::{aarch64::*, asm};
+
+use half::f16;
+
+use super::{Kernel, LANES, Simd, UNIT};
+
+/// NEON; `DOT` proves that the dot product is there.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Neon<const DOT: bool>(());
+
+impl Neon<false> {
+    /// What every processor has.
+    pub(crate) fn new() -> Self {
+        Self(())
+    }
+}
+
+impl Neon<true> {
+    /// A value, if this processor has the dot product.
+    pub(crate) fn detect() -> Option<Self> {
+        std::arch::is_aarch64_feature_detected!("dotprod").then_some(Self(()))
+    }
+}
+
+/// Eight f32 in two registers.
+type Eight = (float32x4_t, float32x4_t);
+
+// SAFETY of every block below: NEON is part of the target, a value of `Neon<true>` proves that the
+// dot product is there, and memory is only touched through references to arrays of exactly the
+// length that an instruction reads or writes.
+impl<const DOT: bool> Simd for Neon<DOT> {
+    type F = Eight;
+
+    #[inline(always)]
+    fn enter<R, K: Kernel<R>>(self, kernel: K) -> R {
+        kernel.run(self)
+    }
+
+    #[inline(always)]
+    fn splat(self, value: f32) -> Eight {
+        // SAFETY: see above.
+        unsafe { (vdupq_n_f32(value), vdupq_n_f32(value)) }
+    }
+
+    #[inline(always)]
+    fn load(self, from: &[f32; LANES]) -> Eight {
+        // SAFETY: see above.
+        unsafe { (vld1q_f32(from.as_ptr()), vld1q_f32(from.as_ptr().add(4))) }
+    }
+
+    #[inline(always)]
+    fn load_half(self, from: &[f16; LANES]) -> Eight {
+        // SAFETY: see above; f16 is sixteen bits without more. The standard library has the type of
+        // these instructions only since 1.94, which is newer than what we promise.
+        unsafe {
+            let halves = vld1q_u16(from.as_ptr().cast());
+            let (low, high): (float32x4_t, float32x4_t);
+            asm!("fcvtl {0:v}.4s, {1:v}.4h", out(vreg) low, in(vreg) halves,
+                options(pure, nomem, nostack, preserves_flags));
+            asm!("fcvtl2 {0:v}.4s, {1:v}.8h", out(vreg) high, in(vreg) halves,
+                options(pure, nomem, nostack, preserves_flags));
+            (low, high)
+        }
+    }
+
+    #[inline(always)]
+    fn store(self, lanes: Eight, into: &mut [f32; LANES]) {
+        // SAFETY: see above.
+        unsafe {
+            vst1q_f32(into.as_mut_ptr(), lanes.0);
+            vst1q_f32(into.as_mut_ptr().add(4), lanes.1);
+        }
+    }
+
+    #[inline(always)]
+    fn add(self, a: Eight, b: Eight) -> Eight {
+        // SAFETY: see above.
+        unsafe { (vaddq_f32(a.0, b.0), vaddq_f32(a.1, b.1)) }
+    }
+
+    #[inline(always)]
+    fn mul(self, a: Eight, b: Eight) -> Eight {
+        // SAFETY: see above.
+        unsafe { (vmulq_f32(a.0, b.0), vmulq_f32(a.1, b.1)) }
+    }
+
+    #[inline(always)]
+    fn div(self, a: Eight, b: Eight) -> Eight {
+        // SAFETY: see above.
+        unsafe { (vdivq_f32(a.0, b.0), vdivq_f32(a.1, b.1)) }
+    }
+
+    #[inline(always)]
+    fn max(self, a: Eight, b: Eight) -> Eight {
+        // SAFETY: see above.
+        unsafe { (vmaxnmq_f32(a.0, b.0), vmaxnmq_f32(a.1, b.1)) }
+    }
+
+    #[inline(always)]
+    fn fma(self, a: Eight, b: Eight, c: Eight) -> Eight {
+        // SAFETY: see above.
+        unsafe { (vfmaq_f32(c.0, a.0, b.0), vfmaq_f32(c.1, a.1, b.1)) }
+    }
+
+    #[inline(always)]
+    fn fnma(self, a: Eight, b: Eight, c: Eight) -> Eight {
+        // SAFETY: see above.
+        unsafe { (vfmsq_f32(c.0, a.0, b.0), vfmsq_f32(c.1, a.1, b.1)) }
+    }
+
+    #[inline(always)]
+    fn where_above(self, x: Eight, limit: Eight, value: Eight) -> Eight {
+        // SAFETY: see above.
+        unsafe {
+            let low = vandq_u32(vcgtq_f32(x.0, limit.0), vreinterpretq_u32_f32(value.0));
+            let high = vandq_u32(vcgtq_f32(x.1, limit.1), vreinterpretq_u32_f32(value.1));
+            (vreinterpretq_f32_u32(low), vreinterpretq_f32_u32(high))
+        }
+    }
+
+    #[inline(always)]
+    fn shift_exponent(self, value: Eight, power: Eight) -> Eight {
+        (shift_four(value.0, power.0), shift_four(value.1, power.1))
+    }
+
+    #[inline(always)]
+    fn pairs(self, a: Eight, b: Eight) -> Eight {
+        // SAFETY: see above.
+        unsafe { (vpaddq_f32(a.0, a.1), vpaddq_f32(b.0, b.1)) }
+    }
+
+    #[inline(always)]
+    fn nibbles_of_word(self, word: u32) -> Eight {
+        const SHIFTS: [[i32; 4]; 2] = [[0, -4, -8, -12], [-16, -20, -24, -28]];
+        // SAFETY: see above.
+        unsafe {
+            let (word, low) = (vdupq_n_u32(word), vdupq_n_u32(15));
+            let first = vshlq_u32(word, vld1q_s32(SHIFTS[0].as_ptr()));
+            let second = vshlq_u32(word, vld1q_s32(SHIFTS[1].as_ptr()));
+            (vcvtq_f32_u32(vandq_u32(first, low)), vcvtq_f32_u32(vandq_u32(second, low)))
+        }
+    }
+
+    #[inline(always)]
+    fn bytes_of_word(self, word: u64) -> Eight {
+        // SAFETY: see above.
+        unsafe {
+            let wide = vmovl_u8(vcreate_u8(word));
+            let low = vcvtq_f32_u32(vmovl_u16(vget_low_u16(wide)));
+            (low, vcvtq_f32_u32(vmovl_high_u16(wide)))
+        }
+    }
+
+    #[inline(always)]
+    fn nibbles(self, levels: &[u8; UNIT]) -> [Eight; 8] {
+        // SAFETY: see above.
+        unsafe {
+            let low = vreinterpretq_u32_u8(vld1q_u8(levels.as_ptr()));
+            let high = vreinterpretq_u32_u8(vld1q_u8(levels.as_ptr().add(16)));
+            let mut all = [self.splat(0.0); 8];
+            let mask = vdupq_n_u32(15);
+            for (part, place) in all.iter_mut().enumerate() {
+                let shift = vdupq_n_s32(-4 * part as i32);
+                let low = vandq_u32(vshlq_u32(low, shift), mask);
+                let high = vandq_u32(vshlq_u32(high, shift), mask);
+                *place = (vcvtq_f32_u32(low), vcvtq_f32_u32(high));
+            }
+            all
+        }
+    }
+
+    #[inline(always)]
+    fn bytes(self, levels: &[u8; UNIT]) -> [Eight; 4] {
+        // SAFETY: see above.
+        unsafe {
+            let low = vreinterpretq_u32_u8(vld1q_u8(levels.as_ptr()));
+            let high = vreinterpretq_u32_u8(vld1q_u8(levels.as_ptr().add(16)));
+            let mut all = [self.splat(0.0); 4];
+            let mask = vdupq_n_u32(255);
+            for (part, place) in all.iter_mut().enumerate() {
+                let shift = vdupq_n_s32(-8 * part as i32);
+                let low = vandq_u32(vshlq_u32(low, shift), mask);
+                let high = vandq_u32(vshlq_u32(high, shift), mask);
+                *place = (vcvtq_f32_u32(low), vcvtq_f32_u32(high));
+            }
+            all
+        }
+    }
+
+    #[inline(always)]
+    fn nibbles_dot(self, levels: &[u8; UNIT], rounded: &[i8; 64]) -> Eight {
+        // SAFETY: see above.
+        unsafe {
+            let mut sums = [vdupq_n_s32(0); 2];
+            for (half, sums) in sums.iter_mut().enumerate() {
+                let levels = vld1q_u8(levels.as_ptr().add(16 * half));
+                let low = vreinterpretq_s8_u8(vandq_u8(levels, vdupq_n_u8(15)));
+                let high = vreinterpretq_s8_u8(vshrq_n_u8::<4>(levels));
+                let even = vld1q_s8(rounded.as_ptr().add(16 * half));
+                let odd = vld1q_s8(rounded.as_ptr().add(UNIT + 16 * half));
+                *sums = fours::<DOT>(fours::<DOT>(*sums, low, even), high, odd);
+            }
+            (vcvtq_f32_s32(sums[0]), vcvtq_f32_s32(sums[1]))
+        }
+    }
+
+    #[inline(always)]
+    fn bytes_dot(self, levels: &[u8; UNIT], rounded: &[i8; UNIT]) -> Eight {
+        // SAFETY: see above.
+        unsafe {
+            let mut sums = [vdupq_n_s32(0); 2];
+            for (half, sums) in sums.iter_mut().enumerate() {
+                let levels = veorq_u8(vld1q_u8(levels.as_ptr().add(16 * half)), vdupq_n_u8(128));
+                let rounded = vld1q_s8(rounded.as_ptr().add(16 * half));
+                *sums = fours::<DOT>(*sums, vreinterpretq_s8_u8(levels), rounded);
+            }
+            (vcvtq_f32_s32(sums[0]), vcvtq_f32_s32(sums[1]))
+        }
+    }
+
+    #[inline(always)]
+    fn steps<const ROWS: usize>(
+        self,
+        levels: &[[u8; UNIT]],
+        rounded: [&[[u8; 4]]; ROWS],
+    ) -> [Eight; ROWS] {
+        // SAFETY: see above.
+        unsafe {
+            let mut sums = [[vdupq_n_s32(0); 2]; ROWS];
+            for (step, levels) in levels.iter().enumerate() {
+                let low = vreinterpretq_s8_u8(vld1q_u8(levels.as_ptr()));
+                let high = vreinterpretq_s8_u8(vld1q_u8(levels.as_ptr().add(16)));
+                for row in 0..ROWS {
+                    let four = vdupq_n_s32(i32::from_ne_bytes(rounded[row][step]));
+                    let four = vreinterpretq_s8_s32(four);
+                    sums[row][0] = fours::<DOT>(sums[row][0], low, four);
+                    sums[row][1] = fours::<DOT>(sums[row][1], high, four);
+                }
+            }
+            let mut floats = [self.splat(0.0); ROWS];
+            for row in 0..ROWS {
+                floats[row] = (vcvtq_f32_s32(sums[row][0]), vcvtq_f32_s32(sums[row][1]));
+            }
+            floats
+        }
+    }
+
+    #[inline(always)]
+    fn prefetch(self, bytes: &[u8; UNIT], offset: usize) {
+        // SAFETY: see above; asking for memory in advance never faults.
+        unsafe {
+            asm!("prfm pldl1keep, [{0}]", in(reg) bytes.as_ptr().wrapping_add(offset),
+                options(readonly, nostack, preserves_flags));
+        }
+    }
+}
+
+#[inline(always)]
+fn shift_four(value: float32x4_t, power: float32x4_t) -> float32x4_t {
+    // SAFETY: NEON is part of the target.
+    unsafe {
+        let power = vshlq_n_s32::<23>(vreinterpretq_s32_f32(power));
+        vreinterpretq_f32_s32(vaddq_s32(vreinterpretq_s32_f32(value), power))
+    }
+}
+
+/// Adds to lane j the products of bytes 4 j to 4 j + 3.
+///
+/// # Safety
+/// `DOT` only where the processor has the dot product.
+#[inline(always)]
+unsafe fn fours<const DOT: bool>(sums: int32x4_t, a: int8x16_t, b: int8x16_t) -> int32x4_t {
+    // SAFETY: NEON is part of the target; the caller answers for the dot product, which the standard
+    // library has no stable function for.
+    unsafe {
+        if DOT {
+            let mut sums = sums;
+            asm!(".arch_extension dotprod", "sdot {0:v}.4s, {1:v}.16b, {2:v}.16b",
+                inout(vreg) sums, in(vreg) a, in(vreg) b,
+                options(pure, nomem, nostack, preserves_flags));
+            return sums;
+        }
+        let low = vpaddlq_s16(vmull_s8(vget_low_s8(a), vget_low_s8(b)));
+        let high = vpaddlq_s16(vmull_high_s8(a, b));
+        vaddq_s32(sums, vpaddq_s32(low, high))
+    }
+}
