@@ -7,6 +7,9 @@ export GEMMAD_ONNXRUNTIME ?= $(CURDIR)/.setup/onnxruntime/libonnxruntime.so
 export ORT_DISABLE_TELEMETRY := 1
 PREFIX  ?= /usr
 DESTDIR ?=
+# Where full-size folders with random weights are built, and what is passed on to the comparison.
+FULL_SIZE ?= .setup/full-size
+BENCH   ?=
 
 programs := $(CARGO_TARGET_DIR)/release
 # The whole workspace is always selected, so that every target shares the same built dependencies.
@@ -24,7 +27,7 @@ demo: build ## Run the main job on replayed sound and pictures, live, and check 
 run: build ## The same, and stay up to talk with it
 	@$(programs)/gemmad-demo --stay
 
-.PHONY: test check conformity bench fuzz calls
+.PHONY: test check conformity bench bench-peers fuzz calls
 test: build ## Run all tests
 	@if cargo nextest --version >/dev/null 2>&1; \
 	then cargo nextest run $(cargo) --no-fail-fast; else cargo test $(cargo) --no-fail-fast; fi
@@ -48,9 +51,16 @@ conformity: setup ## Hold both engines against transformers, every size, layout 
 	@cargo build $(cargo) --example conformity
 	@$(programs)/examples/conformity
 
-bench: setup ## Measure our own cost for each token
-	cargo build $(cargo) --example overhead
+bench: setup ## Measure our own cost for each token, and how fast the demo model is here
+	cargo build $(cargo) --bin gemmad --example overhead
 	@$(programs)/examples/overhead runtime/demo-model
+	@$(programs)/gemmad bench runtime/demo-model
+
+bench-peers: setup ## Measure us beside other runtimes, full size (7 GB of disk, 20 minutes alone)
+	@cross/setup/peers.sh
+	cargo build $(cargo) --bin gemmad
+	@.setup/peers/bin/python runtime/export/peers/compare.py --gemmad $(programs)/gemmad \
+	  --folder $(FULL_SIZE) --json $(FULL_SIZE)/compared.json $(BENCH)
 
 .PHONY: build plugins model
 build: plugins ## Compile the daemon, the demo and the bundled plugins

@@ -187,7 +187,7 @@ impl Worker {
         let options = reply_options(&self.config, &info, thinking);
         let room = budget::history_room(&self.config, info.context_tokens, &self.tools, exchange);
         loop {
-            let mut messages = vec![system_message(&self.config.system)];
+            let mut messages = opening(&self.config);
             messages.extend(self.conversations.history(&key(turn), room, Instant::now()));
             messages.extend_from_slice(exchange);
             let prompt = Prompt { messages, tools: self.tools.clone(), options: options.clone() };
@@ -281,9 +281,13 @@ fn key(turn: &Turn) -> String {
     format!("{}/{}", turn.origin.name(), turn.session)
 }
 
-fn system_message(text: &str) -> Message {
-    let parts = vec![Part::Text(text.to_owned())];
-    Message { role: Role::System, parts, tool_calls: Vec::new(), tool_results: Vec::new() }
+/// What every conversation begins with. It is computed once and kept, so it must not change from one
+/// question to the next: what does, such as the time or the room, belongs into the question.
+#[must_use]
+pub fn opening(config: &config::Assistant) -> Vec<Message> {
+    let parts = vec![Part::Text(config.system.clone())];
+    let (tool_calls, tool_results) = (Vec::new(), Vec::new());
+    vec![Message { role: Role::System, parts, tool_calls, tool_results }]
 }
 
 fn assistant_message(

@@ -1,5 +1,6 @@
 //! The command line: what can be typed, and nothing of what it does.
 
+pub mod bench; // how fast a model is
 pub mod model; // what can be done with a model's folder
 pub mod task; // ready-made tasks of the daemon
 
@@ -52,6 +53,8 @@ pub enum Command {
     /// Look at a model's folder, fetch one, or use it, without daemon and configuration
     #[command(subcommand)]
     Model(model::Model),
+    /// Measure how fast a model's folder is on this machine, and what it takes
+    Bench(bench::Bench),
 }
 
 /// A question.

@@ -2,6 +2,7 @@
 //! without one. What they print on standard output is the result; the rest goes to standard error.
 
 mod ask; // one question, streamed to the terminal
+pub mod bench; // how fast a model is, without daemon and configuration
 mod doctor; // everything the daemon needs, checked one by one
 pub mod model; // a model's folder, without daemon and configuration
 mod plugin; // plugins, listed and called by hand
@@ -47,6 +48,7 @@ pub async fn run(arguments: Arguments, config: Config) -> anyhow::Result<ExitCod
         Command::Doctor(output) => doctor::run(output, &config).await,
         Command::Plugin(plugin) => plugin::run(plugin, &config).await,
         Command::Model(model) => return model::run(&model),
+        Command::Bench(bench) => return bench::run(&bench),
     };
     let code = code.or_else(|error| {
         writeln!(std::io::stderr(), "gemmad: {error:#}")?;

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use gemma_runtime::EngineKind;
+use gemma_runtime::{EngineKind, Fast};
 
 /// The file that is read where none is named.
 pub const DEFAULT_FILE: &str = "/etc/gemmad/config.toml";
@@ -134,6 +134,8 @@ pub struct Model {
     pub library: Option<PathBuf>,
     /// Element type of the graphs to prefer, by the suffix of the files: `q4`, `fp16`, ...
     pub dtype: Option<String>,
+    /// Whether the decoder is the fast graph that `gemmad model optimize` writes.
+    pub graph: Fast,
     /// Threads of the engine.
     pub threads: usize,
     /// Most tokens of a conversation, prompt and reply together.
@@ -142,6 +144,10 @@ pub struct Model {
     pub prefill_block_tokens: usize,
     /// Soft tokens of a picture at most: 70, 140, 280, 560 or 1120; the folder's own if unset.
     pub image_budget: Option<usize>,
+    /// Bytes of the conversations that are kept beside the one that is answered.
+    pub kept_bytes_max: Option<usize>,
+    /// Folder for what every conversation begins with; kept in memory only if unset.
+    pub prefix_folder: Option<PathBuf>,
 }
 
 /// The assistant loop.

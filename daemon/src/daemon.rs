@@ -17,13 +17,13 @@ use tokio::sync::{broadcast, mpsc, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::assistant::{Assistant, Desk, Inbox, Worker};
+use crate::assistant::{self, Assistant, Desk, Inbox, Worker};
 use crate::capture::{self, Clock, Wanted};
 use crate::channels::{AUDIO_CHUNKS, COMMANDS, EVENTS, PUBLICATIONS, UTTERANCES};
 use crate::channels::{CommandReceiver, CommandSender, EventSender};
 use crate::config::{self, Config};
 use crate::event::PartName;
-use crate::inference::Inference;
+use crate::inference::{Inference, Prefix};
 use crate::status::{OFF, StatusBoard};
 use crate::systemd::{self, Progress};
 use crate::tasks::{TaskName, Tasks, on_thread};
@@ -122,6 +122,8 @@ impl Daemon {
         let status = board.subscribe();
         let inbox = Inbox::new(commands, utterances, &inference, status, self.stop.clone());
         let assistant = self.config.assistant.clone();
+        let tools = host.tools().into();
+        inference.keep_ready(Prefix { messages: assistant::opening(&assistant), tools }).await;
         let worker = Worker::new(assistant, inference, host, board, progress);
         self.tasks.task(TaskName::Assistant, Assistant { desk, worker }.run(inbox));
         Ok(true)

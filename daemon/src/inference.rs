@@ -3,7 +3,9 @@
 
 use std::sync::Arc;
 
-use gemma_runtime::{Constraint, Error, Model, ModelInfo, ReplyOptions, Sampling, ToolChoice};
+use gemma_runtime::{
+    Constraint, Error, Guesses, Model, ModelInfo, PrefixOrigin, ReplyOptions, Sampling, ToolChoice,
+};
 use gemma_types::{Message, Piece, ToolSpec};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -27,8 +29,26 @@ pub enum ModelState {
 /// The way to the model.
 #[derive(Clone, Debug)]
 pub struct Inference {
-    requests: mpsc::Sender<Request>,
+    wishes: mpsc::Sender<Wish>,
     state: watch::Receiver<ModelState>,
+}
+
+/// What the thread is to do.
+#[derive(Debug)]
+pub enum Wish {
+    /// To make a reply.
+    Reply(Request),
+    /// To keep ready what every conversation begins with, whenever there is nothing else to do.
+    Prefix(Prefix),
+}
+
+/// What every conversation begins with.
+#[derive(Clone, Debug)]
+pub struct Prefix {
+    /// The first messages.
+    pub messages: Vec<Message>,
+    /// The tools that the model may call.
+    pub tools: Arc<[ToolSpec]>,
 }
 
 /// What the model is asked.
@@ -50,15 +70,23 @@ impl Inference {
     /// Makes the handle and what belongs on the thread.
     #[must_use]
     pub fn new() -> (Self, Worker) {
-        let (requests, inbox) = mpsc::channel(REQUESTS);
+        let (wishes, inbox) = mpsc::channel(REQUESTS);
         let (state_sender, state) = watch::channel(ModelState::Loading);
-        (Self { requests, state }, Worker { inbox, state: state_sender })
+        (Self { wishes, state }, Worker { inbox, state: state_sender })
     }
 
     /// How far the model is, and a way to wait for a change.
     #[must_use]
     pub fn state(&self) -> watch::Receiver<ModelState> {
         self.state.clone()
+    }
+
+    /// Has a prefix kept ready from the time when the model is. Nothing happens if the thread is gone.
+    ///
+    /// # Cancel safety
+    /// The wish is not sent if the future is dropped.
+    pub async fn keep_ready(&self, prefix: Prefix) {
+        let _ = self.wishes.send(Wish::Prefix(prefix)).await;
     }
 
     /// Asks the model. Its pieces come one by one; dropping the receiver stops it at its next step.
@@ -75,14 +103,14 @@ impl Inference {
     ) -> Option<mpsc::Receiver<Result<Piece, Error>>> {
         let (pieces, receiver) = mpsc::channel(PIECES);
         let request = Request { messages, tools, options, cancel, pieces };
-        self.requests.send(request).await.ok().map(|()| receiver)
+        self.wishes.send(Wish::Reply(request)).await.ok().map(|()| receiver)
     }
 }
 
 /// The thread's end of the handle.
 #[derive(Debug)]
 pub struct Worker {
-    inbox: mpsc::Receiver<Request>,
+    inbox: mpsc::Receiver<Wish>,
     state: watch::Sender<ModelState>,
 }
 
@@ -105,7 +133,7 @@ impl Worker {
 
     /// Both ends of the thread, for tests that speak the model's lines.
     #[cfg(test)]
-    pub(crate) fn into_parts(self) -> (mpsc::Receiver<Request>, watch::Sender<ModelState>) {
+    pub(crate) fn into_parts(self) -> (mpsc::Receiver<Wish>, watch::Sender<ModelState>) {
         (self.inbox, self.state)
     }
 
@@ -119,12 +147,53 @@ impl Worker {
         self.state.send_replace(ModelState::Ready(info));
         // Whoever asks at once waits for it; whoever asks later does not.
         model.prepare_grammars();
-        while let Some(mut request) = self.inbox.blocking_recv() {
-            let wanted = &mut request.options.image_budget;
-            // What the owner of the machine allows goes before what a task would like.
-            *wanted = wanted.map(|wanted| image_budget.map_or(wanted, |most| wanted.min(most)));
-            advance(&mut model, &request);
+        let mut due = None;
+        loop {
+            due = due.filter(|prefix| !self.keep_ready(&mut model, prefix, board));
+            match self.inbox.blocking_recv() {
+                Some(Wish::Reply(mut request)) => {
+                    let wanted = &mut request.options.image_budget;
+                    // What the owner of the machine allows goes before what a task would like.
+                    *wanted =
+                        wanted.map(|wanted| image_budget.map_or(wanted, |most| wanted.min(most)));
+                    advance(&mut model, &request);
+                }
+                Some(Wish::Prefix(prefix)) => due = Some(prefix),
+                None => return,
+            }
         }
+    }
+
+    /// Keeps a prefix ready, unless there is something else to do; whether that was all.
+    fn keep_ready(&self, model: &mut Model, prefix: &Prefix, board: &StatusBoard) -> bool {
+        let mut is_idle = || self.inbox.is_empty() && !self.inbox.is_closed();
+        if !is_idle() {
+            return false;
+        }
+        let Prefix { messages, tools } = prefix;
+        let report = match model.keep_prefix(messages, tools, false, &mut is_idle) {
+            Ok(report) => report,
+            Err(error) => {
+                tracing::warn!(%error, "what every conversation begins with is not kept ready");
+                return true;
+            }
+        };
+        if report.origin != PrefixOrigin::Stopped {
+            let model = describe(model.info());
+            let detail = format!("{model}, {} tokens kept ready", report.tokens);
+            board.set_part(PartName::Model, true, detail);
+        }
+        if !report.again {
+            let (tokens, origin) = (report.tokens, report.origin);
+            let unsaved = report.unsaved.unwrap_or_default();
+            tracing::info!(
+                tokens,
+                ?origin,
+                unsaved,
+                "what every conversation begins with is ready"
+            );
+        }
+        !report.again
     }
 }
 
@@ -140,6 +209,10 @@ pub fn model_options(config: &config::Model) -> gemma_runtime::Options {
         context_tokens: config.context_tokens,
         prefill_block_tokens: config.prefill_block_tokens,
         all_logits: false,
+        guesses: Guesses::Measured,
+        fast: config.graph,
+        kv_bytes_max: config.kept_bytes_max,
+        prefix_folder: config.prefix_folder.clone(),
     }
 }
 

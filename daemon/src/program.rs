@@ -32,6 +32,9 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     if let Command::Model(model) = &arguments.command {
         return client::model::run(model);
     }
+    if let Command::Bench(bench) = &arguments.command {
+        return client::bench::run(bench);
+    }
     let mut config = Config::load(arguments.config.as_deref())?;
     arguments.apply(&mut config);
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -47,7 +50,8 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         | Command::Status(_)
         | Command::Doctor(_)
         | Command::Plugin(_)
-        | Command::Model(_) => runtime.block_on(client::run(arguments, config)),
+        | Command::Model(_)
+        | Command::Bench(_) => runtime.block_on(client::run(arguments, config)),
     };
     // What hangs beyond the stop deadline ends with the process.
     runtime.shutdown_background();

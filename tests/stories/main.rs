@@ -1,10 +1,12 @@
 //! Stories with the real daemon on a private bus and a private broker. Each is a dialogue, and its
 //! name is the claim that it proves. They need what `make test` sets up, and nothing else.
 
+mod bench; // a model's folder, measured
 mod commands; // the command line
 mod films; // a question about a film
 mod guests; // what they are made of
 mod hostile; // what strangers send
+mod kept; // what is computed once
 mod missing; // a house without this or that
 mod mistakes; // what people write and copy wrongly
 mod model; // a model's folder by itself

@@ -16,14 +16,14 @@ use crate::capture::Clock;
 use crate::channels::{TURNS, UTTERANCES};
 use crate::config::Config;
 use crate::event::{Ask, Command, Origin, OutcomeName, Refusal, State, TurnId};
-use crate::inference::Request;
+use crate::inference::{Request, Wish};
 
 /// An assistant that runs, with all that is around it.
 struct Room {
     commands: mpsc::Sender<Command>,
     utterances: mpsc::Sender<gemma_types::Utterance>,
     events: broadcast::Receiver<Event>,
-    requests: mpsc::Receiver<Request>,
+    wishes: mpsc::Receiver<Wish>,
     model: watch::Sender<ModelState>,
     board: StatusBoard,
     muted: watch::Receiver<bool>,
@@ -58,7 +58,7 @@ impl Room {
         let told = events.subscribe();
         let board = StatusBoard::new(events);
         let (inference, worker) = Inference::new();
-        let (requests, model) = worker.into_parts();
+        let (wishes, model) = worker.into_parts();
         let (commands, commands_in) = mpsc::channel(32);
         let (utterances, utterances_in) = mpsc::channel(UTTERANCES);
         let (publications, _) = mpsc::channel(1);
@@ -72,7 +72,7 @@ impl Room {
         let config = Config::default().assistant;
         let worker = Worker::new(config, inference, host, board.clone(), Progress::new(clock));
         let running = tokio::spawn(Assistant { desk, worker }.run(inbox));
-        Self { commands, utterances, events: told, requests, model, board, muted, stop, running }
+        Self { commands, utterances, events: told, wishes, model, board, muted, stop, running }
     }
 
     /// Opens a room whose model is ready.
@@ -112,9 +112,17 @@ impl Room {
         }
     }
 
+    /// Takes the next request.
+    async fn request(&mut self) -> Request {
+        match self.wishes.recv().await.unwrap() {
+            Wish::Reply(request) => request,
+            Wish::Prefix(prefix) => panic!("only the daemon wishes for {prefix:?}"),
+        }
+    }
+
     /// Takes the next request and says `pieces` and the end.
     async fn say(&mut self, pieces: Vec<Piece>, finish: Finish) -> Request {
-        let request = self.requests.recv().await.unwrap();
+        let request = self.request().await;
         let end = Piece::End { finish, usage: Usage { reply_tokens: 5, ..Usage::default() } };
         for piece in pieces.into_iter().chain([end]) {
             request.pieces.send(Ok(piece)).await.unwrap();
@@ -174,6 +182,21 @@ async fn a_question_is_answered_and_remembered() {
 }
 
 #[tokio::test]
+async fn every_request_begins_with_what_is_kept_ready() {
+    let mut room = Room::open();
+    let opening = opening(&Config::default().assistant);
+    let mut tools = Vec::new();
+    for (words, session) in [("hello", "a"), ("and now?", "a"), ("what time is it?", "b")] {
+        room.ask(words, session).await.unwrap();
+        let request = room.say(text("Well."), Finish::Stop).await;
+        assert_eq!(&request.messages[..opening.len()], &opening[..]);
+        tools.push(request.tools);
+    }
+    assert!(tools.iter().all(|others| others == &tools[0]));
+    room.close().await;
+}
+
+#[tokio::test]
 async fn a_call_has_a_result_that_the_model_reads_and_a_receipt_that_everybody_reads() {
     let mut room = Room::open();
     let turn = room.ask("open the door", "").await.unwrap();
@@ -220,7 +243,7 @@ async fn a_model_that_only_calls_is_stopped_at_the_limit_of_steps() {
 async fn a_cancelled_turn_ends_in_the_middle_of_its_reply() {
     let mut room = Room::open();
     let turn = room.ask("tell me everything", "").await.unwrap();
-    let request = room.requests.recv().await.unwrap();
+    let request = room.request().await;
     request.pieces.send(Ok(Piece::Text("First".to_owned()))).await.unwrap();
     while !matches!(room.event().await, Event::Text { .. }) {}
     room.commands.send(Command::Cancel(turn)).await.unwrap();
@@ -240,7 +263,7 @@ async fn a_stop_cancels_what_runs_and_what_waits_once_each() {
     for _ in 0..3 {
         turns.push(room.ask("hello", "").await.unwrap());
     }
-    let _request = room.requests.recv().await.unwrap();
+    let _request = room.request().await;
     room.stop.cancel();
     let mut ended = Vec::new();
     while ended.len() < 3 {
@@ -297,7 +320,7 @@ async fn a_conversation_that_is_too_long_loses_its_oldest_exchange() {
     room.ask("one", "a").await.unwrap();
     room.say(text("First."), Finish::Stop).await;
     room.ask("two", "a").await.unwrap();
-    let request = room.requests.recv().await.unwrap();
+    let request = room.request().await;
     assert_eq!(request.messages.len(), 4);
     let error = Error::PromptTooLong { tokens: 10, limit: 5 };
     request.pieces.send(Err(error)).await.unwrap();
@@ -309,7 +332,7 @@ async fn a_conversation_that_is_too_long_loses_its_oldest_exchange() {
     assert!(matches!(second, Event::Answered { .. }), "{second:?}");
 
     room.ask("three", "fresh").await.unwrap();
-    let request = room.requests.recv().await.unwrap();
+    let request = room.request().await;
     let error = Error::PromptTooLong { tokens: 10, limit: 5 };
     request.pieces.send(Err(error)).await.unwrap();
     assert!(matches!(room.end().await, Event::Failed { .. }));

@@ -20,6 +20,8 @@ pub enum Model {
     Run(Run),
     /// Show what the model gets of a picture, of sound or of a film
     Media(Media),
+    /// Write a fast graph beside a model's decoder, once it is known to give the decoder's numbers
+    Optimize(Optimize),
     /// Do a ready-made task: transcribe, translate, caption, ocr, detect, video, ask
     Task(Task),
 }
@@ -153,6 +155,40 @@ pub struct Media {
     /// Write the prepared tensors into this folder, as NumPy reads them
     #[arg(long, value_name = "OUT")]
     pub npy: Option<PathBuf>,
+    /// How to print.
+    #[command(flatten)]
+    pub output: Output,
+}
+
+/// A model to make fast.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = "Levers: share_rows, late_query, ring, gated, split_projection=on|off, \
+                        kv=published|f32|f16, int8=published|on|off")]
+pub struct Optimize {
+    /// The model's folder
+    #[arg(value_name = "DIR")]
+    pub folder: PathBuf,
+    /// What compares both graphs: ort or tract
+    #[arg(long, value_name = "ENGINE", default_value = "ort")]
+    pub engine: EngineKind,
+    /// The ONNX Runtime library [default: $GEMMAD_ONNXRUNTIME, beside gemmad, the system's]
+    #[arg(long, value_name = "FILE")]
+    pub library: Option<PathBuf>,
+    /// Precision of the decoder: fp32, fp16, q4, q4f16 ... [default: the one that would be opened]
+    #[arg(long, value_name = "DTYPE")]
+    pub dtype: Option<String>,
+    /// Threads; 0 for one per core
+    #[arg(long, value_name = "NUMBER", default_value_t = 0)]
+    pub threads: usize,
+    /// Set a lever of the fast graph; several times
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub lever: Vec<String>,
+    /// Write and compare again, even if a fast graph that fits is there
+    #[arg(long)]
+    pub force: bool,
+    /// Remove the fast graph
+    #[arg(long, conflicts_with_all = ["force", "lever"])]
+    pub remove: bool,
     /// How to print.
     #[command(flatten)]
     pub output: Output,
@@ -306,6 +342,7 @@ mod tests {
             &["task", "m", "translate", "a.wav", "--from", "French"][..],
             &["task", "m", "ask"][..],
             &["pull"][..],
+            &["optimize", "m", "--remove", "--force"][..],
         ] {
             assert!(parse(typed).is_err(), "{typed:?}");
         }

@@ -6,6 +6,7 @@ pub(super) mod file; // a medium in a file
 mod info; // what a folder holds, and what fits
 mod media; // what the model gets of a medium
 mod npy; // tensors as NumPy reads them
+mod optimize; // making a model fast
 mod pull; // fetching a model
 mod render; // a conversation as a prompt
 mod reply; // the reply to a conversation
@@ -30,6 +31,7 @@ pub fn run(model: &Model) -> anyhow::Result<ExitCode> {
         Model::Render(render) => render::run(render),
         Model::Run(run) => reply::run(run),
         Model::Media(media) => media::run(media),
+        Model::Optimize(wanted) => optimize::run(wanted),
         Model::Task(task) => task::run(task),
     };
     match done {

@@ -70,11 +70,17 @@ impl Checker<'_> {
             self.refuse("model.engine", quoted(&raw.engine), "\"ort\" or \"tract\"");
             gemma_runtime::EngineKind::Ort
         });
+        let graph = raw.graph.parse().unwrap_or_else(|_| {
+            let accepted = "\"auto\", \"published\" or \"fast\"";
+            self.refuse("model.graph", quoted(&raw.graph), accepted);
+            gemma_runtime::Fast::Auto
+        });
         Model {
             folder: self.base.join(&raw.folder),
             engine,
             library: self.path(raw.library.as_ref()),
             dtype: raw.dtype.clone(),
+            graph,
             threads: if threads == 0 { cores } else { threads },
             context_tokens: context,
             prefill_block_tokens: self.number(
@@ -83,6 +89,14 @@ impl Checker<'_> {
                 1..=65_536,
             ),
             image_budget: raw.image_budget.and_then(|budget| usize::try_from(budget).ok()),
+            kept_bytes_max: raw.kept_megabytes_max.map(|found| {
+                let megabytes: usize =
+                    self.number("model.kept_megabytes_max", found, 0..=1_000_000);
+                megabytes.saturating_mul(1_000_000)
+            }),
+            prefix_folder: self
+                .path(raw.prefix_folder.as_ref())
+                .or_else(|| systemd_folder("CACHE_DIRECTORY", "prefixes")),
         }
     }
 

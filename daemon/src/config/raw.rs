@@ -43,11 +43,14 @@ pub(super) struct Model {
     pub(super) engine: String,
     pub(super) library: Option<String>,
     pub(super) dtype: Option<String>,
+    pub(super) graph: String,
     /// 0 is one for each core.
     pub(super) threads: i64,
     pub(super) context_tokens: i64,
     pub(super) prefill_block_tokens: i64,
     pub(super) image_budget: Option<i64>,
+    pub(super) kept_megabytes_max: Option<i64>,
+    pub(super) prefix_folder: Option<String>,
 }
 
 impl Default for Model {
@@ -57,10 +60,13 @@ impl Default for Model {
             engine: "ort".to_owned(),
             library: None,
             dtype: None,
+            graph: "auto".to_owned(),
             threads: 0,
             context_tokens: 4_096,
             prefill_block_tokens: 128,
             image_budget: None,
+            kept_megabytes_max: None,
+            prefix_folder: None,
         }
     }
 }

@@ -83,6 +83,10 @@ fn a_wrong_value_is_named_with_file_line_key_and_what_is_accepted() {
         "line 2: model.engine: found \"onnx\", accepted is \"ort\" or \"tract\"",
     );
     check(
+        "[model]\ngraph = \"slow\"\n",
+        "line 2: model.graph: found \"slow\", accepted is \"auto\", \"published\" or \"fast\"",
+    );
+    check(
         "\n[listening]\nthreshold = 1.5\n",
         "line 3: listening.threshold: found 1.5, accepted is 0 to 1",
     );

@@ -1,5 +1,5 @@
 //! Holds both engines against transformers and prints what came of it as a page: one row for each
-//! size, layout, precision and engine, one column for each kind of prompt.
+//! size, layout, precision, decoder and engine, one column for each kind of prompt.
 //!
 //! Usage: `cargo run --release -p gemma-runtime --example conformity > docs/conformity.md`, with
 //! `GEMMAD_ONNXRUNTIME` naming the library. Ends with status 1 when a cell is not what it must be.
@@ -27,7 +27,8 @@ const HEAD: &str = "\
 Made by `make conformity`. Do not edit: run it again.
 
 Each size of Gemma 4 in miniature, with random weights, exported in every layout and precision
-(`runtime/export/build_variants.py`), and asked the same questions as transformers. A cell gives the
+(`runtime/export/build_variants.py`), and asked the same questions as transformers, with the
+published decoder and with the fast graph that `gemmad model optimize` makes of it. A cell gives the
 largest absolute difference of a logit of the prompt from the reference, and how many of the 64
 greedy tokens after it are the reference's before the first other one; 64 where only the difference
 is given. `!` marks a cell that is not what `runtime/model/tests/conformity/bar.rs` says it must be.
@@ -37,8 +38,8 @@ A number in brackets is a refusal, with its reason below the table.
 fn main() -> ExitCode {
     let mut page = Page::default();
     println!("{HEAD}");
-    println!("| size | layout | precision | engine | {} |", CASES.join(" | "));
-    println!("|---|---|---|---|{}", "---|".repeat(CASES.len()));
+    println!("| size | layout | precision | decoder | engine | {} |", CASES.join(" | "));
+    println!("|---|---|---|---|---|{}", "---|".repeat(CASES.len()));
     for (variant, _) in VARIANTS {
         for fixture in fixture::of_variant(variant) {
             for engine in [EngineKind::Ort, EngineKind::Tract] {
@@ -73,7 +74,8 @@ impl Page {
         });
         let cells: Vec<String> = cells.collect();
         let (layout, dtype) = (fixture.layout.name(), fixture.dtype);
-        format!("| {} | {layout} | {dtype} | {engine} | {} |", fixture.variant, cells.join(" | "))
+        let (size, decoder, cells) = (fixture.variant, fixture.decoder.name(), cells.join(" | "));
+        format!("| {size} | {layout} | {dtype} | {decoder} | {engine} | {cells} |")
     }
 
     fn cell(&mut self, outcome: Outcome) -> String {

@@ -2,9 +2,11 @@
 //! run to the next, so that the KV cache never passes through host memory that is not the engine's.
 
 pub(crate) mod ort;
+pub(crate) mod own;
 pub(crate) mod tract;
 mod window;
 
+use std::any::Any;
 use std::borrow::Cow;
 use std::fmt;
 use std::ops::Range;
@@ -56,7 +58,7 @@ pub(crate) trait Engine: Send {
     /// A graph, ready to run.
     type Graph: Send;
     /// A tensor in the engine's own form; cheap to keep.
-    type Value: Send;
+    type Value: Send + Sync;
 
     /// Makes a graph ready to run.
     ///
@@ -111,6 +113,12 @@ pub(crate) trait Engine: Send {
         let last = last.ok_or_else(|| too_few(all.len(), count))?;
         Ok(last.to_vec())
     }
+}
+
+/// What a panic said.
+fn said(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("without a word")
 }
 
 fn too_few(given: usize, wanted: usize) -> Error {

@@ -1,22 +1,25 @@
 //! The Gemma 4 computation over any engine: token ids and media features in, logits out, with the
-//! KV cache in between. What to feed and when is decided by the reply; how a graph runs, by the
-//! engine.
+//! keys and values of what was seen in between. What to feed and when is decided by the reply; how a
+//! graph runs, by the engine.
 
 pub mod audio;
 mod block;
 pub(crate) mod cache;
 pub(crate) mod config;
+pub(crate) mod decoder;
 pub(crate) mod encoder;
+pub(crate) mod fast;
 pub(crate) mod generate;
 pub mod image;
 pub(crate) mod layout;
+pub(crate) mod lookup;
 pub(crate) mod open;
 pub(crate) mod ports;
 mod prefill;
+pub(crate) mod prefix;
 pub(crate) mod trace;
 pub(crate) mod variant;
 pub mod video;
-mod window;
 
 use std::time::{Duration, Instant};
 
@@ -24,10 +27,12 @@ use crate::engine::{Engine, Tensor};
 use crate::error::Error;
 use crate::graph::Port;
 pub(crate) use block::{Block, Soft, SoftKind};
-use cache::{Cache, Shorten, Slot};
-use config::{Config, LayerKind};
+use cache::Slot;
+use config::Config;
+use decoder::Decoder;
 use encoder::{Encoder, Forms};
-use ports::{DecoderPorts, EmbedPorts, KvPorts};
+use lookup::Worth;
+use ports::EmbedPorts;
 
 /// A model whose graphs are loaded.
 pub(crate) struct Gemma<E: Engine> {
@@ -35,16 +40,13 @@ pub(crate) struct Gemma<E: Engine> {
     config: Config,
     /// A graph that embeds tokens itself has none.
     embed: Option<(E::Graph, EmbedPorts)>,
-    decoder: E::Graph,
-    decoder_ports: DecoderPorts,
+    decoder: Decoder<E>,
     vision: Result<Encoder<E>, String>,
     audio: Result<Encoder<E>, String>,
-    cache: Cache<E::Value>,
-    /// Rows of the past that the next token sees in sliding layers; `None` where all are kept.
-    window: Option<usize>,
     logits: Vec<f32>,
     all_logits: bool,
     engine_time: Duration,
+    worth: Worth,
 }
 
 impl<E: Engine> Gemma<E> {
@@ -80,35 +82,26 @@ impl<E: Engine> Gemma<E> {
         }
     }
 
-    /// The KV cache.
-    pub(crate) fn cache(&self) -> &Cache<E::Value> {
-        &self.cache
-    }
-
-    /// Rows of the past that the next token sees in sliding layers; `None` where all are kept.
-    pub(crate) fn window(&self) -> Option<usize> {
-        self.window
-    }
-
-    /// Bytes of the keys and values of one token, in sliding and in global layers.
-    pub(crate) fn token_bytes(&self) -> (usize, usize) {
-        let of = |kind: LayerKind| {
-            let layers = self.decoder_ports.kv.iter().filter(|kv| kv.kind == kind);
-            layers.map(KvPorts::bytes).sum()
-        };
-        (of(LayerKind::Sliding), of(LayerKind::Global))
-    }
-
-    /// Bytes of all keys and values that are kept now.
-    pub(crate) fn cache_bytes(&self) -> usize {
-        let (sliding, global) = self.token_bytes();
-        sliding * (self.cache.recent() + self.cache.spared()) + global * self.cache.len()
+    /// The decoder, and what it has seen.
+    pub(crate) fn decoder(&self) -> &Decoder<E> {
+        &self.decoder
     }
 
     /// Logits `[vocabulary] f32` of the token that follows the last one processed.
     pub(crate) fn logits(&mut self) -> &mut [f32] {
-        let last = self.logits.len().saturating_sub(self.config.vocabulary);
-        &mut self.logits[last..]
+        self.logits_before(0)
+    }
+
+    /// Logits `[vocabulary] f32` of the token that follows the one `rows` before the last.
+    pub(crate) fn logits_before(&mut self, rows: usize) -> &mut [f32] {
+        let vocabulary = self.config.vocabulary;
+        let end = self.logits.len().saturating_sub(rows * vocabulary);
+        &mut self.logits[end.saturating_sub(vocabulary)..end]
+    }
+
+    /// What is known about the worth of guesses.
+    pub(crate) fn worth(&mut self) -> &mut Worth {
+        &mut self.worth
     }
 
     /// Logits `[rows, vocabulary] f32` of the last block: of all its tokens or, unless all were
@@ -122,27 +115,39 @@ impl<E: Engine> Gemma<E> {
         self.engine_time
     }
 
-    /// Forgets all but the first `tokens` tokens, which the cache has named.
+    /// Goes on with the conversation that a prompt shares most with; how many of its first tokens
+    /// need not be processed.
     ///
     /// # Errors
-    /// When the engine cannot copy a tensor; the cache is then empty.
-    pub(crate) fn truncate(&mut self, tokens: usize) -> Result<(), Error> {
-        let kept = match tokens {
-            0 => Ok(()),
-            _ => self.cache.truncate(tokens, &Shortener(&self.engine)),
-        };
-        if tokens == 0 || kept.is_err() {
-            self.cache = empty_cache(&self.engine, &self.decoder_ports, self.window)?;
-        }
-        kept
+    /// When the engine cannot copy a tensor; it goes on with nothing then.
+    pub(crate) fn resume(&mut self, prompt: &[Slot]) -> Result<usize, Error> {
+        self.decoder.resume(&self.engine, prompt)
     }
 
-    /// Makes it possible to go back to what the cache holds now.
+    /// Forgets all but the first `tokens` tokens; only the last few can be forgotten for certain, and
+    /// all of them.
+    ///
+    /// # Errors
+    /// When the engine cannot copy a tensor; nothing is remembered then.
+    pub(crate) fn truncate(&mut self, tokens: usize) -> Result<(), Error> {
+        self.decoder.truncate(&self.engine, tokens)
+    }
+
+    /// Makes it possible to go back to what the decoder has seen now.
     ///
     /// # Errors
     /// When the engine cannot copy a tensor.
     pub(crate) fn remember(&mut self) -> Result<(), Error> {
-        self.cache.remember(&Shortener(&self.engine))
+        self.decoder.remember(&self.engine)
+    }
+
+    /// How many of the last tokens of a block get logits: where it ends what is to be answered the
+    /// last, else none, unless all were asked for.
+    pub(crate) fn wanted(&self, block: &Block<'_>, is_last: bool) -> usize {
+        match self.all_logits {
+            true => block.slots.len(),
+            false => usize::from(is_last),
+        }
     }
 
     /// Features `[soft_tokens, hidden] f32` of a picture.
@@ -169,29 +174,18 @@ impl<E: Engine> Gemma<E> {
         features
     }
 
-    /// Processes a block after what the cache holds. Then [`Self::logits`] are those of its end.
+    /// Processes a block after what the decoder has seen. Then [`Self::logits`] are those of its
+    /// last `wanted` tokens.
     ///
     /// # Errors
-    /// When the engine fails; the cache is then as it was.
-    pub(crate) fn forward(&mut self, block: &Block<'_>) -> Result<(), Error> {
+    /// When the engine fails; what the decoder has seen is then as it was.
+    pub(crate) fn forward(&mut self, block: &Block<'_>, wanted: usize) -> Result<(), Error> {
         let embedded = self.embed(block)?;
-        let extra = step_inputs(&self.engine, &self.decoder_ports, self.cache.len(), block)?;
-        let ports = &self.decoder_ports;
-        let mut inputs: Vec<(&str, &E::Value)> = Vec::new();
-        if let (Some(port), Some(value)) = (&ports.embeds, &embedded.embeds) {
-            inputs.push((&port.name, value));
-        }
-        if let (Some(port), Some(value)) = (&ports.per_layer, &embedded.per_layer) {
-            inputs.push((&port.name, value));
-        }
-        inputs.extend(extra.iter().map(|(port, value)| (port.name.as_str(), value)));
-        for (port, [key, value]) in ports.kv.iter().zip(self.cache.layers()) {
-            inputs.extend([(port.key.name.as_str(), key), (port.value.name.as_str(), value)]);
-        }
         let started = Instant::now();
-        let outputs = self.engine.run(&mut self.decoder, &inputs)?;
+        let logits = self.decoder.run(&self.engine, &embedded, block, wanted);
         self.engine_time += started.elapsed();
-        self.take_outputs(outputs, block.slots)
+        self.logits = logits?;
+        Ok(())
     }
 
     /// Embeddings and per-layer inputs of a block, as the decoder wants them.
@@ -226,7 +220,7 @@ impl<E: Engine> Gemma<E> {
     /// Per-layer inputs in the element type and rank of the decoder, where it takes them.
     fn per_layer(&self, embedded: &mut [Option<E::Value>]) -> Result<Option<E::Value>, Error> {
         let from = self.embed.as_ref().and_then(|(_, ports)| ports.per_layer.as_ref());
-        let (Some(to), Some((place, from))) = (&self.decoder_ports.per_layer, from) else {
+        let (Some(to), Some((place, from))) = (self.decoder.per_layer(), from) else {
             return Ok(None);
         };
         let same = to.element == from.element && to.dims.len() == from.dims.len();
@@ -253,7 +247,7 @@ impl<E: Engine> Gemma<E> {
         embedded: &mut [Option<E::Value>],
         block: &Block<'_>,
     ) -> Result<Option<E::Value>, Error> {
-        let (Some(to), Some((_, from))) = (&self.decoder_ports.embeds, &self.embed) else {
+        let (Some(to), Some((_, from))) = (self.decoder.embeds(), &self.embed) else {
             return Ok(None);
         };
         let value = take(embedded, from.embeds, "embedding")?;
@@ -267,68 +261,12 @@ impl<E: Engine> Gemma<E> {
         }
         floats(&self.engine, to, shape, data).map(Some)
     }
-
-    /// Keeps keys and values, and copies the logits that are wanted to the host.
-    fn take_outputs(&mut self, outputs: Vec<E::Value>, slots: &[Slot]) -> Result<(), Error> {
-        let mut outputs: Vec<Option<E::Value>> = outputs.into_iter().map(Some).collect();
-        let mut take = |place: usize| take(&mut outputs, place, "decoder");
-        let logits = take(self.decoder_ports.logits)?;
-        let layers = self.decoder_ports.kv.iter();
-        let layers = layers.map(|kv| Ok([take(kv.key_output)?, take(kv.value_output)?]));
-        let layers = layers.collect::<Result<Vec<_>, Error>>()?;
-        let rows = if self.all_logits { slots.len() } else { 1 };
-        self.logits = self.engine.last_floats(&logits, rows * self.config.vocabulary)?;
-        self.cache.advance(layers, slots);
-        self.cache.trim(&Shortener(&self.engine))
-    }
 }
 
 /// What the embedding graph makes of a block.
-struct Embedded<V> {
+pub(crate) struct Embedded<V> {
     embeds: Option<V>,
     per_layer: Option<V>,
-}
-
-/// Shortens the tensors of an engine.
-struct Shortener<'e, E>(&'e E);
-
-impl<E: Engine> Shorten<E::Value> for Shortener<'_, E> {
-    type Error = Error;
-
-    fn first(&self, value: &E::Value, rows: usize) -> Result<E::Value, Error> {
-        self.0.first_rows(value, rows)
-    }
-
-    fn last(&self, value: &E::Value, rows: usize) -> Result<E::Value, Error> {
-        self.0.last_rows(value, rows)
-    }
-}
-
-/// Mask, positions and ids of a step, for the ports that the decoder has.
-fn step_inputs<'p, E: Engine>(
-    engine: &E,
-    ports: &'p DecoderPorts,
-    past: usize,
-    block: &Block<'_>,
-) -> Result<Vec<(&'p Port, E::Value)>, Error> {
-    let rows = block.slots.len();
-    let total = past + rows;
-    let mut inputs = Vec::new();
-    if let Some(port) = &ports.mask {
-        inputs.push((port, integers(engine, port, vec![1, total], vec![1; total])?));
-    }
-    if let Some(port) = &ports.positions {
-        let positions = (past..total).map(|at| i64::try_from(at).unwrap_or(i64::MAX)).collect();
-        inputs.push((port, integers(engine, port, vec![1, rows], positions)?));
-    }
-    if let Some(port) = &ports.ids {
-        let ids = block.placeholder_ids.clone();
-        inputs.push((port, integers(engine, port, vec![1, rows], ids)?));
-    }
-    if let Some(port) = &ports.types {
-        inputs.push((port, integers(engine, port, vec![1, rows], block.picture_mask())?));
-    }
-    Ok(inputs)
 }
 
 fn integers<E: Engine>(
@@ -349,19 +287,6 @@ fn floats<E: Engine>(
 ) -> Result<E::Value, Error> {
     let tensor = Tensor::floats(shape, data, port.element);
     engine.enter(tensor.map_err(|reason| Error::engine("gemma", &port.name, reason))?)
-}
-
-fn empty_cache<E: Engine>(
-    engine: &E,
-    ports: &DecoderPorts,
-    window: Option<usize>,
-) -> Result<Cache<E::Value>, Error> {
-    let layer = |kv: &KvPorts| {
-        let shape = || vec![1, kv.shape.heads, 0, kv.shape.width];
-        let empty = |port: &Port| floats(engine, port, shape(), Vec::new());
-        Ok(([empty(&kv.key)?, empty(&kv.value)?], kv.kind == LayerKind::Sliding))
-    };
-    Ok(Cache::empty(ports.kv.iter().map(layer).collect::<Result<_, Error>>()?, window))
 }
 
 /// Takes an output out of those that a graph gave.

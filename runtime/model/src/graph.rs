@@ -5,11 +5,15 @@ pub(crate) mod edit;
 mod onnx;
 mod positions;
 mod precision;
+pub(crate) mod tensor;
+mod traffic;
+pub(crate) mod whole;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::path::{Component, Path, PathBuf};
 
+use crate::engine::own::DOMAIN;
 use crate::error::Error;
 use onnx::{EXTERNAL, GraphProto, TensorProto, ValueInfoProto};
 
@@ -26,12 +30,16 @@ pub(crate) struct Graph {
     pub(crate) operators: BTreeSet<String>,
     /// Bytes on disk, weights included.
     pub(crate) bytes: u64,
+    /// Bytes of weights that a step with one token reads.
+    pub(crate) step_bytes: u64,
     /// Precision of its weights, as people name it.
     pub(crate) dtype: &'static str,
     /// Positions that it can tell apart; `None` where it tells any number apart.
     pub(crate) positions: Option<usize>,
     /// Whether a matrix product is computed in 16-bit floats.
     pub(crate) multiplies_in_f16: bool,
+    /// What whoever wrote the file says about it, by name.
+    pub(crate) metadata: BTreeMap<String, String>,
 }
 
 /// One input or output of a graph.
@@ -97,9 +105,11 @@ impl Graph {
             outputs: graph.output.iter().map(|info| port(path, info)).collect::<Result<_, _>>()?,
             operators: graph.node.iter().map(operator).collect(),
             bytes,
+            step_bytes: traffic::step_bytes(&graph),
             dtype: precision::dtype(&graph),
             positions: positions::counted(&graph),
             multiplies_in_f16: precision::multiplies_in_f16(&graph),
+            metadata: model.metadata_props.into_iter().map(|to| (to.key, to.value)).collect(),
         })
     }
 
@@ -111,6 +121,12 @@ impl Graph {
     /// The output of this name, with its place among the outputs.
     pub(crate) fn output(&self, name: &str) -> Option<(usize, &Port)> {
         self.outputs.iter().enumerate().find(|(_, port)| port.name == name)
+    }
+
+    /// Whether it uses operators of ours.
+    pub(crate) fn has_own_operators(&self) -> bool {
+        let operators = self.operators.iter().filter_map(|name| name.split_once("::"));
+        operators.into_iter().any(|(domain, _)| domain == DOMAIN)
     }
 
     /// Says that this is not a graph of the role it was opened for.

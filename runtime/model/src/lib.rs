@@ -12,21 +12,33 @@ pub mod grammar;
 mod graph;
 mod inspect;
 mod model;
+mod optimize;
 pub mod prompt;
 pub mod reply;
 pub mod sample;
+mod sequence;
+mod sequences;
 pub mod tasks;
 pub mod tokens;
+
+/// Our own kernels, each with the name of the code that runs on this processor.
+pub use gemma_kernels::cpu::paths as kernel_paths;
 
 pub use engine::EngineKind;
 pub use error::Error;
 pub use folder::{FolderLayout, dtypes};
+pub use gemma::fast::Fast;
 pub use gemma::generate::{Reply, ReplyOptions};
+pub use gemma::lookup::Guesses;
 pub use gemma::open::GraphInfo;
+pub use gemma::prefix::{PrefixOrigin, PrefixReport};
 pub use gemma::trace::Trace;
 pub use gemma::variant::{Family, Variant};
 pub use gemma::{audio, image, video};
 pub use grammar::{Constraint, ToolChoice};
 pub use inspect::Inspection;
 pub use model::{KvInfo, Model, ModelInfo, Options};
+pub use optimize::{
+    Checked, Int8, Kv, Levers, OptimizeError, OptimizeOptions, Report, optimize, remove_fast,
+};
 pub use sample::Sampling;

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use gemma_types::{Message, ToolSpec};
+use gemma_types::{Message, Part, Role, ToolSpec};
 use serde_json::{Map, Value};
 
 use crate::engine::ort::Ort;
@@ -12,12 +12,15 @@ use crate::error::Error;
 use crate::folder::{Dtypes, Folder, FolderLayout};
 use crate::gemma::Gemma;
 use crate::gemma::config::Config;
+use crate::gemma::fast::Fast;
 use crate::gemma::generate::{Limits, Reply, ReplyOptions, Request};
 use crate::gemma::image;
+use crate::gemma::lookup::Guesses;
 use crate::gemma::open::{GraphInfo, Use};
+use crate::gemma::prefix::{self, PrefixReport};
 use crate::gemma::trace::Trace;
 use crate::gemma::variant::{Family, Variant};
-use crate::prompt::{self, Prompt, Rendered, Template};
+use crate::prompt::{self, Prompt, Rendered, Segment, Template};
 use crate::sample::Sampling;
 use crate::tokens::Tokenizer;
 
@@ -45,6 +48,16 @@ pub struct Options {
     /// Whether a [`Trace`] holds the logits of every position of the prompt; a megabyte for each in
     /// the published sizes. A reply needs the last ones only.
     pub all_logits: bool,
+    /// Whether the decoder is the fast graph that `gemmad model optimize` writes.
+    pub fast: Fast,
+    /// Whether the fast graph verifies guesses of what comes next, several tokens in one run.
+    pub guesses: Guesses,
+    /// Bytes that the keys and values of conversations may take that are kept beside the one that is
+    /// answered, so that they can be gone on with. Without it: as many as two take that fill the
+    /// context.
+    pub kv_bytes_max: Option<usize>,
+    /// The folder where prefixes are saved; without it they are kept in memory only.
+    pub prefix_folder: Option<PathBuf>,
 }
 
 impl Default for Options {
@@ -58,6 +71,10 @@ impl Default for Options {
             context_tokens: 8192,
             prefill_block_tokens: 256,
             all_logits: false,
+            fast: Fast::Auto,
+            guesses: Guesses::Measured,
+            kv_bytes_max: None,
+            prefix_folder: None,
         }
     }
 }
@@ -124,6 +141,7 @@ pub struct Model {
     tokenizer: Tokenizer,
     template: Template,
     limits: Limits,
+    prefixes: prefix::Folder,
     info: ModelInfo,
 }
 
@@ -147,7 +165,12 @@ impl Model {
         let tokenizer = Tokenizer::open(&folder.path)?;
         let template = Template::open(&folder.path)?;
         let context_tokens = options.context_tokens;
-        let used = Use { all_logits: options.all_logits, context_tokens };
+        let used = Use {
+            all_logits: options.all_logits,
+            context_tokens,
+            fast: options.fast,
+            kv_bytes_max: options.kv_bytes_max,
+        };
         let (loaded, graphs) = match options.engine {
             EngineKind::Ort => {
                 let engine = Ort::open(options.library.as_deref(), options.threads)?;
@@ -171,12 +194,14 @@ impl Model {
                 Some(budget) => budget,
                 None => image::folder_budget(&folder.path)?,
             },
+            guesses: options.guesses,
         };
+        let prefixes = prefix_folder(&loaded, options, &folder.path, &graphs);
         let info = match &loaded {
             Loaded::Ort(gemma) => info(gemma, folder, graphs, limits),
             Loaded::Tract(gemma) => info(gemma, folder, graphs, limits),
         };
-        Ok(Self { loaded, tokenizer, template, limits, info })
+        Ok(Self { loaded, tokenizer, template, limits, prefixes, info })
     }
 
     /// What is known about the model.
@@ -225,11 +250,71 @@ impl Model {
         }
     }
 
+    /// Computes what all conversations share that begin with these messages and these tools, keeps
+    /// it, and saves it where that is possible; so that none of them has to wait for it, not even
+    /// after a restart. It is asked before each step whether to go on: where the report says that it
+    /// was stopped, or that it is not saved yet, it can be called again.
+    ///
+    /// What is saved are the words of these messages and tools and nothing else.
+    ///
+    /// # Errors
+    /// When the messages cannot be written as a prompt, do not fit into the context, or the engine
+    /// fails.
+    pub fn keep_prefix(
+        &mut self,
+        messages: &[Message],
+        tools: &[ToolSpec],
+        thinking: bool,
+        go_on: &mut dyn FnMut() -> bool,
+    ) -> Result<PrefixReport, Error> {
+        let prefix = self.prefix(messages, tools, thinking)?;
+        let (folder, limits) = (&self.prefixes, self.limits);
+        if prefix.len() >= limits.context_tokens {
+            return Err(Error::PromptTooLong {
+                tokens: prefix.len(),
+                limit: limits.context_tokens,
+            });
+        }
+        match &mut self.loaded {
+            Loaded::Ort(gemma) => prefix::keep(gemma, folder, &prefix, limits, go_on),
+            Loaded::Tract(gemma) => prefix::keep(gemma, folder, &prefix, limits, go_on),
+        }
+    }
+
+    /// The tokens that all conversations share that begin with these messages and tools: those that
+    /// two have in common which differ in what is said next.
+    fn prefix(
+        &self,
+        messages: &[Message],
+        tools: &[ToolSpec],
+        thinking: bool,
+    ) -> Result<Vec<u32>, Error> {
+        let with = |words: &str| {
+            let said = Message {
+                role: Role::User,
+                parts: vec![Part::Text(words.to_owned())],
+                tool_calls: Vec::new(),
+                tool_results: Vec::new(),
+            };
+            let messages = [messages, &[said]].concat();
+            let prompt = self.render(&messages, tools, thinking)?;
+            Ok::<_, Error>(match prompt.segments.into_iter().next() {
+                Some(Segment::Tokens(ids)) => ids,
+                Some(Segment::Image(_) | Segment::Audio(_) | Segment::Video { .. }) | None => {
+                    Vec::new()
+                }
+            })
+        };
+        let (one, other) = (with("Who?")?, with("7 + 8")?);
+        let same = one.iter().zip(&other).take_while(|(one, other)| one == other).count();
+        Ok(one.into_iter().take(same).collect())
+    }
+
     /// Bytes of the keys and values that are kept now.
     pub fn kv_bytes(&self) -> usize {
         match &self.loaded {
-            Loaded::Ort(gemma) => gemma.cache_bytes(),
-            Loaded::Tract(gemma) => gemma.cache_bytes(),
+            Loaded::Ort(gemma) => gemma.decoder().bytes(),
+            Loaded::Tract(gemma) => gemma.decoder().bytes(),
         }
     }
 
@@ -299,6 +384,25 @@ fn check(options: &Options) -> Result<(), Error> {
     }
 }
 
+/// Where prefixes of this model are saved.
+fn prefix_folder(
+    loaded: &Loaded,
+    options: &Options,
+    folder: &Path,
+    graphs: &[GraphInfo],
+) -> prefix::Folder {
+    let path = options.prefix_folder.as_deref();
+    let graphs: Vec<PathBuf> = graphs.iter().map(|graph| graph.file.clone()).collect();
+    let opened = match loaded {
+        Loaded::Ort(gemma) => prefix::open_folder(gemma, path, &graphs, folder),
+        Loaded::Tract(gemma) => prefix::open_folder(gemma, path, &graphs, folder),
+    };
+    if let (Err(reason), Some(_)) = (&opened, path) {
+        tracing::info!("prefixes are not saved: {reason}");
+    }
+    opened
+}
+
 fn name(folder: &Path) -> String {
     let folder = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
     folder.file_name().map_or_else(|| "model".into(), |name| name.to_string_lossy().into_owned())
@@ -311,7 +415,7 @@ fn info<E: Engine>(
     limits: Limits,
 ) -> ModelInfo {
     let config = gemma.config();
-    let (local_bytes, global_bytes) = gemma.token_bytes();
+    let (local_bytes, global_bytes) = gemma.decoder().token_bytes();
     let (no_vision, no_audio) = gemma.refusals();
     ModelInfo {
         name: name(&folder.path),
@@ -327,7 +431,7 @@ fn info<E: Engine>(
             local_bytes,
             global_bytes,
             window_tokens: config.window_tokens,
-            keeps_window: gemma.window().is_some(),
+            keeps_window: gemma.decoder().keeps_window(),
         },
         has_vision: no_vision.is_none(),
         has_audio: no_audio.is_none(),

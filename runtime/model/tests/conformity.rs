@@ -24,7 +24,8 @@ fn check(variant: &'static str, engine: EngineKind) {
         for cell in cell::run(&fixture, engine) {
             let bar = bar::bar(&fixture, cell.case);
             if !bar.allows(&cell.outcome) {
-                let name = (fixture.layout.name(), fixture.dtype, cell.case);
+                let decoder = fixture.decoder.name();
+                let name = (fixture.layout.name(), fixture.dtype, decoder, cell.case);
                 wrong.push(format!("{name:?} must be {bar:?}, is {:?}", cell.outcome));
             }
         }
@@ -88,13 +89,14 @@ fn the_table_in_the_docs_has_a_row_for_every_fixture_and_engine() {
     let page = page.unwrap();
     let rows = page.lines().filter(|line| line.starts_with("| ")).skip(1);
     let found: Vec<String> =
-        rows.map(|row| row.split(" | ").take(4).collect::<Vec<_>>().join(" | ")).collect();
+        rows.map(|row| row.split(" | ").take(5).collect::<Vec<_>>().join(" | ")).collect();
     let mut expected = Vec::new();
     for (variant, _) in fixture::VARIANTS {
         for fixture in fixture::of_variant(variant) {
             for engine in [EngineKind::Ort, EngineKind::Tract] {
                 let (layout, dtype) = (fixture.layout.name(), fixture.dtype);
-                expected.push(format!("| {variant} | {layout} | {dtype} | {engine}"));
+                let decoder = fixture.decoder.name();
+                expected.push(format!("| {variant} | {layout} | {dtype} | {decoder} | {engine}"));
             }
         }
     }

@@ -98,7 +98,7 @@ fn as_text(model: &Inspection, fits: &[Fit], memory: Option<Memory>) -> String {
 }
 
 /// A number of bytes as people read it, in powers of 1024.
-fn size(bytes: u64) -> String {
+pub(super) fn size(bytes: u64) -> String {
     const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
     let mut value = bytes as f64;
     let mut units = UNITS.iter();
@@ -125,6 +125,7 @@ mod tests {
             role,
             dtype: "q4f16",
             bytes,
+            step_bytes: bytes,
             file: format!("onnx/{role}.onnx").into(),
         };
         Inspection {

@@ -1,6 +1,7 @@
 //! ONNX Runtime as the engine. The library is loaded at run time, once for the whole process.
 
 mod library;
+mod operators;
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -13,6 +14,7 @@ use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
 use ort::session::{Session, SessionInputValue};
 use ort::value::{DynValue, Tensor as OrtTensor, TensorElementType, ValueType};
 
+use super::own::shared::Shared;
 use super::{Data, Engine, EngineKind, GraphSpec, Tensor, copy_rows, too_few, window};
 use crate::error::Error;
 
@@ -44,10 +46,10 @@ impl Ort {
         Ok(Self { environment: library::environment(library)?, threads })
     }
 
-    fn builder(&self) -> ort::Result<SessionBuilder> {
+    fn builder(&self, threads: usize) -> ort::Result<SessionBuilder> {
         let builder = Session::builder(&self.environment)?
             .with_optimization_level(GraphOptimizationLevel::All)?
-            .with_intra_threads(self.threads)?
+            .with_intra_threads(threads)?
             // A daemon that waits must not burn a core.
             .with_intra_op_spinning(false)?
             // Every step has another shape, so a remembered pattern never fits.
@@ -56,12 +58,21 @@ impl Ort {
         Ok(builder)
     }
 
+    /// A session of a graph that consists of our operators. These have threads of their own, so that
+    /// ONNX Runtime's would only be in their way; and weights that it arranges anew would be copies.
+    fn load_own(&self, path: &Path) -> ort::Result<Session> {
+        self.builder(1)?
+            .with_prepacking(false)?
+            .with_operators(operators::domain(&Shared::with(self.threads))?)?
+            .commit_from_file(path)
+    }
+
     /// A session whose sliding layers take a shorter past, where the graph can be made to.
     fn load_windowed(&self, spec: &GraphSpec<'_>) -> Option<Session> {
         let path = &spec.graph.path;
         let bytes = window::rewrite(path, spec.window.as_ref()?)?;
         let folder = path.parent().and_then(Path::to_str).filter(|folder| !folder.is_empty());
-        let session = self.builder().and_then(|builder| {
+        let session = self.builder(self.threads).and_then(|builder| {
             builder
                 .with_config_entry(WEIGHTS_FOLDER, folder.unwrap_or("."))?
                 .commit_from_memory(&bytes)
@@ -89,12 +100,11 @@ impl Engine for Ort {
         let windowed = self.load_windowed(spec);
         let takes_recent = windowed.is_some();
         let session = match windowed {
-            Some(session) => session,
-            None => {
-                let session = self.builder().and_then(|mut new| new.commit_from_file(path));
-                session.map_err(failed)?
-            }
+            Some(session) => Ok(session),
+            None if spec.graph.has_own_operators() => self.load_own(path),
+            None => self.builder(self.threads).and_then(|mut new| new.commit_from_file(path)),
         };
+        let session = session.map_err(failed)?;
         let mut constants = Vec::new();
         for (name, value) in &spec.constants {
             let Some(port) = spec.graph.input(name) else { continue };

@@ -9,12 +9,15 @@ mod elements;
 mod gather;
 mod grouped;
 mod halves;
+mod held;
 mod layer_norm;
 mod lengths;
 mod load;
+mod mapped;
 mod nbits;
 mod norm;
 mod operator;
+mod own;
 mod padding;
 mod product;
 mod registry;
@@ -27,7 +30,6 @@ mod stride;
 mod tests;
 mod vector;
 
-use std::any::Any;
 use std::borrow::Cow;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -36,7 +38,7 @@ use half::f16;
 use tract_onnx::prelude::multithread::Executor;
 use tract_onnx::prelude::*;
 
-use super::{Data, Engine, EngineKind, GraphSpec, Tensor as HostTensor, copy_rows};
+use super::{Data, Engine, EngineKind, GraphSpec, Tensor as HostTensor, copy_rows, said};
 use crate::error::Error;
 use lengths::Plans;
 
@@ -45,6 +47,7 @@ const NAME: &str = "tract";
 /// The engine, with the threads that share its products.
 pub(crate) struct Tract {
     executor: Executor,
+    threads: usize,
 }
 
 /// A graph that is ready to run.
@@ -58,14 +61,13 @@ impl Tract {
     /// results are the same.
     pub(crate) fn open(threads: usize) -> Self {
         let cores = || std::thread::available_parallelism().map_or(1, usize::from);
-        let threads = if threads == 0 { cores() } else { threads };
-        let executor = match threads {
+        let executor = match if threads == 0 { cores() } else { threads } {
             1 => Executor::SingleThread,
             // No threads are to be had: one will do.
-            _ => catch_unwind(|| Executor::multithread_with_name(threads, NAME))
+            count => catch_unwind(|| Executor::multithread_with_name(count, NAME))
                 .unwrap_or(Executor::SingleThread),
         };
-        Self { executor }
+        Self { executor, threads }
     }
 }
 
@@ -76,7 +78,7 @@ impl Engine for Tract {
 
     fn load(&self, spec: &GraphSpec<'_>) -> Result<TractGraph, Error> {
         let path = spec.graph.path.display();
-        let plans = guarded(|| Plans::load(spec, &self.executor));
+        let plans = guarded(|| Plans::load(spec, self));
         let plans =
             plans.map_err(|reason| Error::engine(NAME, format!("cannot load {path}"), reason))?;
         Ok(TractGraph { plans, role: spec.role })
@@ -169,9 +171,4 @@ fn guarded<T>(work: impl FnOnce() -> TractResult<T>) -> Result<T, String> {
         Ok(Err(error)) => Err(format!("{error:#}")),
         Err(panic) => Err(format!("it panicked: {}", said(&*panic))),
     }
-}
-
-fn said(panic: &(dyn Any + Send)) -> &str {
-    let text = panic.downcast_ref::<String>().map(String::as_str);
-    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("without a word")
 }

@@ -1,5 +1,7 @@
 //! The tokens of one step, with what the graphs cannot know about them.
 
+use std::ops::Range;
+
 use super::cache::Slot;
 use crate::error::Error;
 
@@ -49,6 +51,13 @@ impl<'a> Block<'a> {
         let of_kind = || self.features.iter().filter(|soft| soft.kind == kind);
         let rows = of_kind().map(|soft| soft.rows).sum();
         (rows, of_kind().flat_map(|soft| soft.features).copied().collect())
+    }
+
+    /// Positions of the pictures, where the block begins at `first`.
+    pub(crate) fn pictures(&self, first: usize) -> Vec<Range<usize>> {
+        let pictures = self.features.iter().filter(|soft| soft.kind == SoftKind::Picture);
+        let positions = pictures.map(|soft| first + soft.first..first + soft.first + soft.rows);
+        positions.collect()
     }
 
     /// 1 for each row of a picture, 0 for the others.
@@ -105,6 +114,7 @@ mod tests {
         assert_eq!(pictures, (2, vec![1.0, 2.0, 7.0, 8.0]));
         assert_eq!(block.features_of(SoftKind::Sound).0, 2);
         assert_eq!(block.picture_mask(), [1, 0, 0, 0, 1]);
+        assert_eq!(block.pictures(7), [7..8, 11..12]);
         assert_eq!(Block::token(&[Slot::Token(3)], 3).features_of(SoftKind::Sound), (0, vec![]));
     }
 

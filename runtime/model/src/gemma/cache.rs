@@ -5,24 +5,11 @@
 //! cannot be gone back to; a copy of those rows at the end of the last prompt is kept, since the
 //! next prompt mostly shares that much and not what was thought or said after it.
 
-/// What one row of the cache, or one position of a prompt, stands for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Slot {
-    /// A token of the vocabulary.
-    Token(u32),
-    /// A soft token of a picture or of sound.
-    Soft {
-        /// Fingerprint of the medium's content.
-        media: u128,
-        /// Which of its soft tokens.
-        row: u32,
-        /// Of how many.
-        of: u32,
-    },
-}
+pub(crate) use crate::sequence::Slot;
+use crate::sequence::{before_medium, same, soft_tokens};
 
 /// Keys and values of the tokens that the decoder has seen.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Cache<V> {
     /// Key and value of each layer that owns some, `[1, heads, tokens, width]`.
     layers: Vec<[V; 2]>,
@@ -37,7 +24,7 @@ pub(crate) struct Cache<V> {
 }
 
 /// The sliding layers as they were after some of the tokens.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Checkpoint<V> {
     tokens: usize,
     recent: usize,
@@ -81,6 +68,20 @@ impl<V> Cache<V> {
     /// Rows of the sliding layers that are kept beside, to go back to.
     pub(crate) fn spared(&self) -> usize {
         self.checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.recent)
+    }
+
+    /// What its rows stand for.
+    pub(crate) fn slots(&self) -> &[Slot] {
+        &self.slots
+    }
+
+    /// A tensor of each kind of rows: of the global layers, of the sliding ones, and of those that
+    /// are kept beside. All of a kind are replaced together.
+    pub(crate) fn samples(&self) -> [Option<&V>; 3] {
+        let first = |sliding: bool| self.sliding.iter().position(|&is| is == sliding);
+        let of = |sliding: bool| first(sliding).and_then(|place| self.layers.get(place));
+        let spared = self.checkpoint.as_ref().and_then(|checkpoint| checkpoint.layers.first());
+        [of(false), of(true), spared].map(|layer| layer.map(|[key, _]| key))
     }
 
     /// Keys and values, layer by layer.
@@ -132,8 +133,7 @@ impl<V> Cache<V> {
     /// How many of its first tokens a prompt may keep. At least one token of the prompt is left
     /// to be processed, since logits are wanted; a medium is kept whole or not at all.
     pub(crate) fn shared(&self, prompt: &[Slot]) -> usize {
-        let same = self.slots.iter().zip(prompt).take_while(|(old, new)| old == new).count();
-        let same = before_medium(prompt, same.min(prompt.len().saturating_sub(1)));
+        let same = same(&self.slots, prompt);
         if self.reaches(same) || self.checkpoint_for(same).is_some() {
             return same;
         }
@@ -145,10 +145,7 @@ impl<V> Cache<V> {
 
     /// Soft tokens of a medium that the cache has met.
     pub(crate) fn soft_tokens(&self, wanted: u128) -> Option<usize> {
-        self.slots.iter().find_map(|slot| match slot {
-            Slot::Soft { media, of, .. } if *media == wanted => Some(*of as usize),
-            Slot::Soft { .. } | Slot::Token(_) => None,
-        })
+        soft_tokens(&self.slots, wanted)
     }
 
     /// Forgets all but the first `tokens`, which [`shared`](Self::shared) has named.
@@ -215,14 +212,6 @@ fn kept(window: usize) -> usize {
 fn covers(of: usize, recent: usize, tokens: usize, window: Option<usize>) -> bool {
     let needed = window.map_or(0, |window| tokens.saturating_sub(window));
     tokens <= of && of - recent.min(of) <= needed
-}
-
-/// A place in a prompt, moved to before the medium that it is in.
-fn before_medium(prompt: &[Slot], place: usize) -> usize {
-    match prompt.get(place) {
-        Some(Slot::Soft { row, .. }) => place.saturating_sub(*row as usize),
-        Some(Slot::Token(_)) | None => place,
-    }
 }
 
 #[cfg(test)]

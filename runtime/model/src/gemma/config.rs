@@ -2,6 +2,7 @@
 //! the shape of a layer understood.
 
 mod genai;
+mod rotary;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -13,6 +14,7 @@ use serde_json::Value;
 use super::variant::{self, Variant};
 use crate::error::Error;
 use crate::sample::Sampling;
+pub(crate) use rotary::Rotary;
 
 /// The facts about a model that its graphs do not tell.
 #[derive(Clone, Debug)]
@@ -40,6 +42,8 @@ pub(crate) struct Config {
     /// Kind and key and value shape of every layer.
     kinds: Vec<LayerKind>,
     shapes: Vec<KvShape>,
+    /// Turning of sliding and of global layers.
+    rotaries: [Rotary; 2],
 }
 
 /// Which tokens a layer sees.
@@ -49,6 +53,16 @@ pub(crate) enum LayerKind {
     Sliding,
     /// All.
     Global,
+}
+
+impl LayerKind {
+    /// Tokens that a token sees, itself included; `None` for all.
+    pub(crate) fn window(self, config: &Config) -> Option<usize> {
+        match self {
+            Self::Sliding => Some(config.window_tokens),
+            Self::Global => None,
+        }
+    }
 }
 
 /// Heads and head width of a layer's keys and values.
@@ -121,6 +135,7 @@ impl Config {
         };
         // A text-only conversion has the text fields at the top, a whole model one level down.
         let text = root.get("text_config").filter(|text| text.is_object()).unwrap_or(&root);
+        let rotaries = Rotary::of_kinds(text).map_err(|reason| Error::config(&path, reason))?;
         let text: RawText = serde_json::from_value(text.clone())
             .map_err(|error| Error::config(&path, error.to_string()))?;
         check(&text).map_err(|reason| Error::config(&path, reason))?;
@@ -138,12 +153,22 @@ impl Config {
             sampling: sampling(folder)?,
             shapes: shapes(&text, &kinds, &path)?,
             kinds,
+            rotaries,
         })
     }
 
     /// Which tokens a layer sees.
     pub(crate) fn kind(&self, layer: usize) -> Option<LayerKind> {
         self.kinds.get(layer).copied()
+    }
+
+    /// How the heads of layers of a kind turn.
+    pub(crate) fn rotary(&self, kind: LayerKind) -> Rotary {
+        let [sliding, global] = self.rotaries;
+        match kind {
+            LayerKind::Sliding => sliding,
+            LayerKind::Global => global,
+        }
     }
 
     /// Shape of the keys and values of a layer.

@@ -8,6 +8,7 @@ use gemma_types::{Finish, Piece, ToolSpec, Usage};
 
 use super::cache::Slot;
 use super::layout::Layout;
+use super::lookup::{Guesses, Lookup, Watched};
 use super::{Block, Gemma, prefill};
 use crate::engine::Engine;
 use crate::error::Error;
@@ -56,6 +57,8 @@ pub(crate) struct Limits {
     pub(crate) block_tokens: usize,
     /// Most soft tokens of a picture.
     pub(crate) image_budget: usize,
+    /// Whether tokens are guessed and verified several in one run.
+    pub(crate) guesses: Guesses,
 }
 
 /// What is to be answered, and how.
@@ -127,6 +130,10 @@ pub(crate) struct Steps<'a, E: Engine> {
     next: Next,
     /// Tokens of the reply that the decoder has not seen.
     pending: Vec<u32>,
+    /// Tokens that the decoder has seen last and that nobody has chosen yet.
+    guessed: VecDeque<u32>,
+    lookup: Lookup,
+    watched: Watched,
     pieces: VecDeque<Piece>,
     finish: Option<Finish>,
     has_calls: bool,
@@ -151,8 +158,7 @@ impl<'a, E: Engine> Steps<'a, E> {
         let ids = tokenizer.ids().clone();
         let layout = prefill::lay_out(gemma, prompt, &ids, limits)?;
         let tokens = layout.slots().len();
-        let shared = gemma.cache().shared(layout.slots());
-        gemma.truncate(shared)?;
+        let shared = gemma.resume(layout.slots())?;
         let usage = Usage {
             prompt_tokens: tokens,
             cached_tokens: shared,
@@ -162,6 +168,8 @@ impl<'a, E: Engine> Steps<'a, E> {
         let guide = Guide::new(tokenizer, &options.constraint, tools, thinking(prompt, options))?;
         let parser = ReplyParser::new(&ids, tokenizer.stream(), prompt.thought_open);
         let parser = parser.with_tools(tools);
+        let mut lookup = Lookup::default();
+        layout.placeholder_ids().into_iter().for_each(|id| lookup.push(id));
         let sampler = Sampler::new(&options.sampling).suppressing(ids.suppressed.iter().copied());
         Ok(Self {
             gemma,
@@ -174,6 +182,9 @@ impl<'a, E: Engine> Steps<'a, E> {
             parser,
             next: Next::Prefill(shared),
             pending: Vec::new(),
+            guessed: VecDeque::new(),
+            lookup,
+            watched: Watched::default(),
             pieces: VecDeque::new(),
             finish: None,
             has_calls: false,
@@ -216,50 +227,91 @@ impl<'a, E: Engine> Steps<'a, E> {
         Ok(if end < self.layout.slots().len() { Next::Prefill(end) } else { Next::Sample })
     }
 
-    /// Processes the tokens that came last, in one block if it is not too long for that.
+    /// Processes the tokens that came last, in one block if it is not too long for that, and what is
+    /// guessed to follow them.
     fn decode(&mut self) -> Result<(), Error> {
         let count = self.pending.len().min(self.limits.block_tokens);
-        let tokens: Vec<u32> = self.pending.drain(..count).collect();
+        let mut tokens: Vec<u32> = self.pending.drain(..count).collect();
+        self.guessed = self.guess(tokens.len()).into();
+        tokens.extend(&self.guessed);
         let slots: Vec<Slot> = tokens.iter().map(|&id| Slot::Token(id)).collect();
-        let ids: Vec<i64> = tokens.into_iter().map(i64::from).collect();
+        let ids: Vec<i64> = tokens.iter().copied().map(i64::from).collect();
         let placeholder_ids = ids.clone();
-        self.gemma.forward(&Block { slots: &slots, ids, placeholder_ids, features: Vec::new() })
+        let block = Block { slots: &slots, ids, placeholder_ids, features: Vec::new() };
+        let wanted = self.gemma.wanted(&block, self.pending.is_empty());
+        let wanted = if wanted == 0 { 0 } else { wanted.max(1 + self.guessed.len()) };
+        let started = Instant::now();
+        self.gemma.forward(&block, wanted)?;
+        if count == 1 {
+            self.gemma.worth().took(tokens.len(), started.elapsed());
+        }
+        Ok(())
     }
 
-    /// Chooses a token from the logits, unless only one may come, and appends those that must
-    /// follow it.
-    fn sample(&mut self) -> Result<Next, Error> {
-        let mut coming = self.guide.forced()?;
-        if coming.is_empty() {
-            self.guide.restrict(self.gemma.logits())?;
-            coming.push(self.sampler.pick(self.gemma.logits())?);
+    /// What may follow the `tokens` that are to be processed.
+    fn guess(&mut self, tokens: usize) -> Vec<u32> {
+        if !self.pending.is_empty() || !self.gemma.decoder().verifies() {
+            return Vec::new();
         }
-        while !coming.is_empty() {
+        let room = self.limits.context_tokens.saturating_sub(self.gemma.decoder().len() + tokens);
+        let wanted = self.reply_tokens_max.saturating_sub(self.usage.reply_tokens + 1);
+        let count = self.gemma.worth().count(self.limits.guesses);
+        self.lookup.guess(count.min(room).min(wanted))
+    }
+
+    /// Chooses tokens from the logits, unless only one may come, and appends those that must follow,
+    /// until one comes that the decoder has not seen.
+    fn sample(&mut self) -> Result<Next, Error> {
+        loop {
+            let mut coming = self.guide.forced()?;
+            if coming.is_empty() {
+                if !self.pending.is_empty() {
+                    return Ok(Next::Decode);
+                }
+                let logits = self.gemma.logits_before(self.guessed.len());
+                self.guide.restrict(logits)?;
+                coming.push(self.sampler.pick(logits)?);
+            }
             for id in coming {
                 if let Some(finish) = self.take(id)? {
                     self.end(finish);
                     return Ok(Next::End);
                 }
             }
-            coming = self.guide.forced()?;
         }
-        Ok(Next::Decode)
     }
 
     /// Takes a token of the reply and tells what it means for it.
     fn take(&mut self, id: u32) -> Result<Option<Finish>, Error> {
         self.guide.accept(id)?;
         self.usage.reply_tokens += 1;
+        self.watched.see(id, &self.lookup, self.gemma.worth());
+        self.lookup.push(id);
         let parts = self.parser.push(id);
         self.show(parts);
-        let room = self.limits.context_tokens.saturating_sub(self.gemma.cache().len());
+        let seen = self.gemma.decoder().len() - self.guessed.len();
+        let room = self.limits.context_tokens.saturating_sub(seen);
         let full = self.usage.reply_tokens >= self.reply_tokens_max || self.pending.len() >= room;
-        self.pending.push(id);
+        self.hand_on(id)?;
         Ok(match (self.stop.contains(&id), full) {
             (true, _) => Some(Finish::Stop),
             (false, true) => Some(Finish::Length),
             (false, false) => None,
         })
+    }
+
+    /// Leaves a token to the decoder, unless it has seen it as a guess that was right.
+    fn hand_on(&mut self, id: u32) -> Result<(), Error> {
+        if self.guessed.front() == Some(&id) {
+            self.guessed.pop_front();
+            return Ok(());
+        }
+        if !self.guessed.is_empty() {
+            let wrong = std::mem::take(&mut self.guessed).len();
+            self.gemma.truncate(self.gemma.decoder().len() - wrong)?;
+        }
+        self.pending.push(id);
+        Ok(())
     }
 
     fn end(&mut self, finish: Finish) {

@@ -3,14 +3,19 @@
 
 use std::time::Duration;
 
+use super::Gemma;
 use super::config::Config;
+use super::decoder::Decoder;
+use super::decoder::fast::FastDecoder;
+use super::decoder::published::PublishedDecoder;
 use super::encoder::Encoder;
-use super::ports::{DecoderPorts, EmbedPorts};
-use super::{Gemma, empty_cache, window};
+use super::fast::{self, Fast};
+use super::lookup::Worth;
+use super::ports::{DecoderPorts, EmbedPorts, FastPorts};
 use crate::engine::Engine;
 use crate::error::Error;
 use crate::folder::{Folder, GraphFile, Role};
-use crate::graph::Graph;
+use crate::graph::{Graph, Port};
 
 /// How the graphs are to be used.
 #[derive(Clone, Copy, Debug)]
@@ -19,6 +24,10 @@ pub(crate) struct Use {
     pub(crate) all_logits: bool,
     /// Tokens of the longest conversation.
     pub(crate) context_tokens: usize,
+    /// Which decoder runs.
+    pub(crate) fast: Fast,
+    /// Bytes that conversations may take beside the one that is answered.
+    pub(crate) kv_bytes_max: Option<usize>,
 }
 
 /// What is known about one graph of an open model.
@@ -32,6 +41,8 @@ pub struct GraphInfo {
     pub dtype: &'static str,
     /// Bytes on disk, weights included.
     pub bytes: u64,
+    /// Bytes of weights that a run with one token reads.
+    pub step_bytes: u64,
 }
 
 /// The graphs of a folder, read but not loaded.
@@ -49,7 +60,8 @@ impl Graphs {
         let mut read = |role: Role, file: &GraphFile| {
             let graph = Graph::read(&file.path)?;
             let (file, dtype) = (file.path.clone(), file.dtype.unwrap_or(graph.dtype));
-            infos.push(GraphInfo { role: role.name(), file, dtype, bytes: graph.bytes });
+            let Graph { bytes, step_bytes, .. } = graph;
+            infos.push(GraphInfo { role: role.name(), file, dtype, bytes, step_bytes });
             Ok::<_, Error>(graph)
         };
         let embed = folder.embed.iter().map(|file| read(Role::Embedding, file)).next();
@@ -73,77 +85,118 @@ impl<E: Engine> Gemma<E> {
         mut config: Config,
         used: Use,
     ) -> Result<(Self, Vec<GraphInfo>), Error> {
-        let Graphs { embed, decoder: graph, vision, audio, infos } = Graphs::read(folder)?;
-        // A graph may have been made for shorter conversations than the model.
-        config.context_tokens = config.context_tokens.min(graph.positions.unwrap_or(usize::MAX));
+        let Graphs { embed, decoder: graph, vision, audio, mut infos } = Graphs::read(folder)?;
         let embed_ports =
             embed.as_ref().map(|graph| EmbedPorts::find(graph, &folder.names, &config));
         let embed_ports = embed_ports.transpose()?;
-        let decoder_ports = DecoderPorts::find(&graph, &folder.names, &config)?;
         let embed = embed.as_ref().zip(embed_ports);
-        check_together(
-            embed.as_ref().map(|(graph, ports)| (*graph, ports)),
-            &graph,
-            &decoder_ports,
-        )?;
+        let decoder = match open_fast(&engine, folder, &config, used)? {
+            Some((decoder, info)) => {
+                let decoders = infos.iter_mut().filter(|info| info.role == Role::Decoder.name());
+                decoders.for_each(|published| *published = info.clone());
+                Decoder::Fast(decoder)
+            }
+            None => {
+                // A graph may have been made for shorter conversations than the model.
+                let most = graph.positions.unwrap_or(usize::MAX);
+                config.context_tokens = config.context_tokens.min(most);
+                open_published(&engine, folder, &graph, &config, used)?
+            }
+        };
+        let found = embed.as_ref().map(|(graph, ports)| (*graph, ports));
+        check_together(found, &graph, decoder.embeds(), decoder.per_layer())?;
         let embed = match embed {
             Some((graph, ports)) => Some((engine.load(&ports.spec(graph, &config))?, ports)),
             None => None,
         };
-        let mut decoder = engine.load(&decoder_ports.spec(&graph, &config, used.all_logits))?;
         let vision = Encoder::open(&engine, vision, "vision", config.hidden)?;
-        let vision = vision.and_then(|encoder| match check_pictures(&config, &decoder_ports) {
-            Ok(()) => Ok(encoder),
-            Err(reason) => Err(reason),
+        let vision = vision.and_then(|encoder| match config.images_see_all {
+            true if !decoder.knows_pictures() => Err(BLIND.into()),
+            true | false => Ok(encoder),
         });
         let audio = Encoder::open(&engine, audio, "audio", config.hidden)?;
-        let is_short = used.context_tokens.min(config.context_tokens) <= config.window_tokens;
-        let window = match !is_short && engine.takes_recent(&decoder) {
-            true => window::tried(&engine, &mut decoder, &decoder_ports, &config),
-            false => None,
-        };
-        let cache = empty_cache(&engine, &decoder_ports, window)?;
+        let (logits, all_logits, engine_time) = (Vec::new(), used.all_logits, Duration::ZERO);
+        let worth = Worth::unknown();
         let new = Self {
             engine,
             config,
             embed,
             decoder,
-            decoder_ports,
             vision,
             audio,
-            cache,
-            window,
-            logits: Vec::new(),
-            all_logits: used.all_logits,
-            engine_time: Duration::ZERO,
+            logits,
+            all_logits,
+            engine_time,
+            worth,
         };
         Ok((new, infos))
     }
+}
+
+/// The fast graph of a folder, if it is wanted, there, and of use to the engine.
+fn open_fast<E: Engine>(
+    engine: &E,
+    folder: &Folder,
+    config: &Config,
+    used: Use,
+) -> Result<Option<(FastDecoder<E>, GraphInfo)>, Error> {
+    let GraphFile { path, dtype } = &folder.decoder;
+    let Some((graph, notes)) = fast::find(path, used.fast)? else { return Ok(None) };
+    let ports = FastPorts::find(&graph, &notes, config);
+    let decoder = ports.and_then(|ports| FastDecoder::open(engine, &graph, ports, config, used));
+    match (decoder, used.fast) {
+        (Ok(decoder), _) => {
+            let dtype = dtype.unwrap_or(graph.dtype);
+            let Graph { path: file, bytes, step_bytes, .. } = graph;
+            let role = Role::Decoder.name();
+            Ok(Some((decoder, GraphInfo { role, file, dtype, bytes, step_bytes })))
+        }
+        (Err(error), Fast::Required | Fast::Candidate) => {
+            Err(fast::refused(&graph.path, &error.to_string()))
+        }
+        (Err(error), Fast::Auto | Fast::Off) => {
+            tracing::warn!("{} is passed over: {error}", graph.path.display());
+            Ok(None)
+        }
+    }
+}
+
+fn open_published<E: Engine>(
+    engine: &E,
+    folder: &Folder,
+    graph: &Graph,
+    config: &Config,
+    used: Use,
+) -> Result<Decoder<E>, Error> {
+    let ports = DecoderPorts::find(graph, &folder.names, config)?;
+    let decoder = PublishedDecoder::open(engine, graph, ports, config, used)?;
+    Ok(Decoder::Published(decoder))
 }
 
 /// Checks that the graph of the embeddings gives what the decoder takes.
 fn check_together(
     embed: Option<(&Graph, &EmbedPorts)>,
     decoder: &Graph,
-    ports: &DecoderPorts,
+    embeds: Option<&Port>,
+    per_layer: Option<&Port>,
 ) -> Result<(), Error> {
     let Some((graph, embed)) = embed else {
-        if ports.embeds.is_none() && ports.per_layer.is_none() {
+        if embeds.is_none() && per_layer.is_none() {
             return Ok(());
         }
         let reason = "it takes inputs_embeds, but its folder has no graph of token embeddings";
         return Err(decoder.wrong("decoder", reason));
     };
-    if ports.embeds.is_none() {
+    if embeds.is_none() {
         let reason = "it takes no inputs_embeds, which the embedding graph gives";
         return Err(decoder.wrong("decoder", reason));
     }
-    let Some(taken) = &ports.per_layer else { return Ok(()) };
+    let Some(taken) = per_layer else { return Ok(()) };
     let Some((_, given)) = &embed.per_layer else {
         let reason = "the decoder needs per_layer_inputs, which it does not give";
         return Err(graph.wrong("embedding", reason));
     };
-    let sizes = |port: &crate::graph::Port| port.dims.iter().skip(2).copied().product();
+    let sizes = |port: &Port| port.dims.iter().skip(2).copied().product();
     match (sizes(taken), sizes(given)) {
         (Some::<usize>(taken), Some::<usize>(given)) if taken != given => {
             let reason = format!("it gives {given} per-layer inputs, the decoder takes {taken}");
@@ -153,18 +206,9 @@ fn check_together(
     }
 }
 
-/// Says why a model cannot see although it has eyes: the tokens of a picture have to see each other,
-/// and the decoder does not know which they are.
-fn check_pictures(config: &Config, ports: &DecoderPorts) -> Result<(), String> {
-    match config.images_see_all && !ports.knows_pictures() {
-        true => {
-            Err("its decoder takes no input_ids, so it cannot let the tokens of a picture see \
-                     each other as this size was trained to; use a conversion whose decoder does"
-                .into())
-        }
-        false => Ok(()),
-    }
-}
+/// Why a model cannot see although it has eyes.
+const BLIND: &str = "its decoder takes no input_ids, so it cannot let the tokens of a picture see \
+                     each other as this size was trained to; use a conversion whose decoder does";
 
 #[cfg(test)]
 mod tests {
@@ -173,7 +217,7 @@ mod tests {
     use super::*;
     use crate::folder::Names;
     use crate::gemma::ports::tests::{OPEN, config, decoder, embeds, graph, ids, mask, port};
-    use crate::graph::{Element, Port};
+    use crate::graph::Element;
 
     fn per_layer(width: usize) -> Port {
         port("per_layer_inputs", Element::F32, &[OPEN, OPEN, Some(width)])
@@ -189,7 +233,8 @@ mod tests {
             .as_ref()
             .map(|graph| (graph, EmbedPorts::find(graph, &names, &config()).unwrap()));
         let found = found.as_ref().map(|(graph, ports)| (*graph, ports));
-        let error = check_together(found, &decoder, &ports).err();
+        let (embeds, per_layer) = (ports.embeds.as_ref(), ports.per_layer.as_ref());
+        let error = check_together(found, &decoder, embeds, per_layer).err();
         let error = error.map(|error| error.to_string()).unwrap_or_default();
         assert_eq!(error.is_empty(), expected.is_empty(), "{error}");
         assert!(error.contains(expected), "{error}");
@@ -206,23 +251,5 @@ mod tests {
         check(vec![embeds(), per_layer(8)], Some(vec![embeds()]), missing);
         let other = "it gives 6 per-layer inputs, the decoder takes 8";
         check(vec![embeds(), per_layer(8)], Some(vec![embeds(), per_layer(6)]), other);
-    }
-
-    #[test]
-    fn pictures_need_a_decoder_that_knows_them() {
-        let names = Names::default();
-        let check = |images_see_all: bool, inputs: Vec<Port>, refused: bool| {
-            let mut config = config();
-            config.images_see_all = images_see_all;
-            let decoder = decoder(inputs, Element::F32);
-            let ports = DecoderPorts::find(&decoder, &names, &config).unwrap();
-            let reason = check_pictures(&config, &ports).err();
-            assert_eq!(reason.is_some(), refused, "{reason:?}");
-        };
-        let types = port("mm_token_type_ids", Element::I64, &[OPEN, OPEN]);
-        check(false, vec![embeds(), mask()], false);
-        check(true, vec![embeds(), mask()], true);
-        check(true, vec![embeds(), mask(), ids()], false);
-        check(true, vec![embeds(), mask(), types], false);
     }
 }

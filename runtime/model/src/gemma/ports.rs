@@ -3,9 +3,11 @@
 
 mod decoder;
 mod embedding;
+mod fast;
 
 pub(crate) use decoder::{DecoderPorts, KvPorts};
 pub(crate) use embedding::EmbedPorts;
+pub(crate) use fast::FastPorts;
 
 use crate::error::Error;
 use crate::graph::{Element, Graph, Port};

@@ -21,7 +21,7 @@ pub(crate) fn lay_out<E: Engine>(
 ) -> Result<Layout, Error> {
     let seen = !prompt.images.is_empty() || !prompt.clips.is_empty();
     gemma.check_media(seen, !prompt.audio.is_empty())?;
-    let known = |media| gemma.cache().soft_tokens(media);
+    let known = |media| gemma.decoder().soft_tokens(media);
     let layout = Layout::new(prompt, ids, gemma.forms(limits.image_budget), known)?;
     let tokens = layout.slots().len();
     match tokens >= limits.context_tokens {
@@ -52,8 +52,10 @@ pub(crate) fn step<E: Engine>(
         span.features = Some(features);
         return Ok(done);
     }
-    gemma.forward(&layout.block(done, end))?;
-    if end == layout.slots().len() {
+    let block = layout.block(done, end);
+    let is_last = end == layout.slots().len();
+    gemma.forward(&block, gemma.wanted(&block, is_last))?;
+    if is_last {
         gemma.remember()?;
     }
     Ok(end)

@@ -22,6 +22,8 @@ pub struct Trace {
     /// The likeliest tokens after the prompt. Suppressed tokens are passed over; a token that ends
     /// a reply ends nothing here.
     pub continuation: Vec<u32>,
+    /// For each of them, how far its logit was before that of the second likeliest.
+    pub margins: Vec<f32>,
 }
 
 impl Trace {
@@ -58,8 +60,8 @@ impl Trace {
             logits.drain(..logits.len().saturating_sub(vocabulary));
         }
         let rows = logits.len().checked_div(vocabulary).unwrap_or(0);
-        let continuation = continue_greedily(gemma, tokenizer, tokens)?;
-        Ok(Self { prompt_ids: layout.placeholder_ids(), logits, rows, continuation })
+        let (continuation, margins) = continue_greedily(gemma, tokenizer, tokens)?;
+        Ok(Self { prompt_ids: layout.placeholder_ids(), logits, rows, continuation, margins })
     }
 }
 
@@ -67,16 +69,30 @@ fn continue_greedily<E: Engine>(
     gemma: &mut Gemma<E>,
     tokenizer: &Tokenizer,
     tokens: usize,
-) -> Result<Vec<u32>, Error> {
+) -> Result<(Vec<u32>, Vec<f32>), Error> {
     let suppressed = tokenizer.ids().suppressed.iter().copied();
     let mut sampler = Sampler::new(&Sampling::greedy()).suppressing(suppressed);
-    let mut ids = Vec::new();
+    let (mut ids, mut margins) = (Vec::new(), Vec::new());
     while ids.len() < tokens {
         let id = sampler.pick(gemma.logits())?;
         ids.push(id);
+        margins.push(margin(gemma.logits()));
         if ids.len() < tokens {
-            gemma.forward(&Block::token(&[Slot::Token(id)], id))?;
+            gemma.forward(&Block::token(&[Slot::Token(id)], id), 1)?;
         }
     }
-    Ok(ids)
+    Ok((ids, margins))
+}
+
+/// How far the largest logit is before the second largest.
+fn margin(logits: &[f32]) -> f32 {
+    let (mut first, mut second) = (f32::NEG_INFINITY, f32::NEG_INFINITY);
+    for &logit in logits {
+        if logit > first {
+            (first, second) = (logit, first);
+        } else if logit > second {
+            second = logit;
+        }
+    }
+    first - second
 }

@@ -3,6 +3,8 @@
 use prost::Message;
 use prost::encoding::{WireType, decode_key, decode_varint, encode_key, encode_varint};
 
+use super::tensor::Tensor;
+
 /// Field of a model that holds its graph, and field of a graph that holds its operators.
 const GRAPH: u32 = 7;
 const NODE: u32 = 1;
@@ -33,8 +35,14 @@ pub(crate) struct Node {
 pub(crate) struct Attribute {
     #[prost(string, tag = "1")]
     pub(crate) name: String,
+    #[prost(float, tag = "2")]
+    pub(crate) f: f32,
     #[prost(int64, tag = "3")]
     pub(crate) i: i64,
+    #[prost(bytes = "vec", tag = "4")]
+    pub(crate) s: Vec<u8>,
+    #[prost(message, optional, tag = "5")]
+    pub(crate) t: Option<Tensor>,
     #[prost(int64, repeated, packed = "false", tag = "8")]
     pub(crate) ints: Vec<i64>,
     #[prost(int32, tag = "20")]
@@ -42,14 +50,29 @@ pub(crate) struct Attribute {
 }
 
 impl Attribute {
+    /// A number.
+    pub(crate) fn float(name: &str, f: f32) -> Self {
+        Self { name: name.into(), f, kind: 1, ..Self::default() }
+    }
+
     /// An integer.
     pub(crate) fn int(name: &str, i: i64) -> Self {
-        Self { name: name.into(), i, ints: Vec::new(), kind: 2 }
+        Self { name: name.into(), i, kind: 2, ..Self::default() }
+    }
+
+    /// A size.
+    pub(crate) fn size(name: &str, size: usize) -> Self {
+        Self::int(name, i64::try_from(size).unwrap_or(i64::MAX))
+    }
+
+    /// A word.
+    pub(crate) fn word(name: &str, word: &str) -> Self {
+        Self { name: name.into(), s: word.into(), kind: 3, ..Self::default() }
     }
 
     /// Several integers.
     pub(crate) fn ints(name: &str, ints: Vec<i64>) -> Self {
-        Self { name: name.into(), i: 0, ints, kind: 7 }
+        Self { name: name.into(), ints, kind: 7, ..Self::default() }
     }
 }
 
@@ -73,9 +96,14 @@ impl Node {
 
     /// An integer among its attributes.
     pub(crate) fn int(&self, name: &str) -> Option<i64> {
+        self.find(name).map(|attribute| attribute.i)
+    }
+
+    /// One of its attributes.
+    pub(crate) fn find(&self, name: &str) -> Option<Attribute> {
         let attributes = self.attribute.iter();
         let mut attributes = attributes.filter_map(|bytes| Attribute::decode(&bytes[..]).ok());
-        attributes.find(|attribute| attribute.name == name).map(|attribute| attribute.i)
+        attributes.find(|attribute| attribute.name == name)
     }
 }
 

@@ -14,6 +14,8 @@ pub(super) struct ModelProto {
     pub(super) graph: Option<GraphProto>,
     #[prost(message, repeated, tag = "8")]
     pub(super) opset_import: Vec<OperatorSetProto>,
+    #[prost(message, repeated, tag = "14")]
+    pub(super) metadata_props: Vec<EntryProto>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -108,6 +110,8 @@ pub(super) struct ShapeProto {
 pub(super) struct DimensionProto {
     #[prost(int64, optional, tag = "1")]
     pub(super) dim_value: Option<i64>,
+    #[prost(string, optional, tag = "2")]
+    pub(super) dim_param: Option<String>,
 }
 
 /// `data_location` of a tensor whose data is in another file.

@@ -15,13 +15,22 @@ pub(super) fn counted(graph: &GraphProto) -> Option<usize> {
     tables.filter_map(|name| rows.get(name).copied()).min()
 }
 
+/// Whether this input of an operator is a table of cosines or sines.
+pub(super) fn is_table(node: &NodeProto, place: usize) -> bool {
+    cosines(node).is_some_and(|first| place == first || place == first + 1)
+}
+
 /// The cosines that an operator rotates by.
 fn table(node: &NodeProto) -> Option<&str> {
-    let place = match (node.domain.as_str(), node.op_type.as_str()) {
-        ("com.microsoft", "GroupQueryAttention") => 7,
-        ("com.microsoft", "RotaryEmbedding") => 2,
-        ("", "RotaryEmbedding") => 1,
-        _ => return None,
-    };
-    node.input.get(place).map(String::as_str)
+    node.input.get(cosines(node)?).map(String::as_str)
+}
+
+/// Where an operator takes its cosines; the sines follow.
+fn cosines(node: &NodeProto) -> Option<usize> {
+    match (node.domain.as_str(), node.op_type.as_str()) {
+        ("com.microsoft", "GroupQueryAttention") => Some(7),
+        ("com.microsoft", "RotaryEmbedding") => Some(2),
+        ("", "RotaryEmbedding") => Some(1),
+        _ => None,
+    }
 }

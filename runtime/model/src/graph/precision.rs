@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use super::onnx::{GraphProto, NodeProto};
+use super::positions;
 
 const F32: i32 = 1;
 const F16: i32 = 10;
@@ -19,6 +20,10 @@ pub(super) fn dtype(graph: &GraphProto) -> &'static str {
     for node in &graph.node {
         for (place, input) in node.input.iter().enumerate() {
             let Some(&(kind, elements)) = sizes.get(input.as_str()) else { continue };
+            // Rotations of every position are larger than the weights of a layer, and read in each.
+            if positions::is_table(node, place) {
+                continue;
+            }
             if let Some(name) = name(node, place, kind, scale_kind(node, &sizes)) {
                 *weights.entry(name).or_default() += elements;
             }
@@ -40,7 +45,8 @@ fn name(node: &NodeProto, place: usize, kind: i32, scales: Option<i32>) -> Optio
     let bits = node.attribute.iter().find(|attribute| attribute.name == "bits");
     let bits = bits.map_or(4, |attribute| attribute.i);
     let is_data = match node.op_type.as_str() {
-        "MatMulNBits" => place == 1,
+        "MatMulNBits" | "Product" => place == 1,
+        "GatedProduct" => place == 1 || place == 4,
         "GatherBlockQuantized" => place == 0,
         "QMoE" => kind == 2 || kind == 3,
         _ => {

@@ -12,7 +12,7 @@ use super::onnx::{
 use super::*;
 
 fn value(name: &str, elem_type: i32, dims: &[Option<i64>]) -> ValueInfoProto {
-    let dim = dims.iter().map(|&dim_value| DimensionProto { dim_value }).collect();
+    let dim = dims.iter().map(|&dim_value| DimensionProto { dim_value, dim_param: None }).collect();
     let tensor = TensorTypeProto { elem_type, shape: Some(ShapeProto { dim }) };
     let r#type = Some(TypeProto { tensor_type: Some(tensor) });
     ValueInfoProto { name: name.into(), r#type }
@@ -43,6 +43,7 @@ fn model(initializer: TensorProto) -> ModelProto {
             output: vec![value("inputs_embeds", 1, &[Some(1), None, Some(4)])],
         }),
         opset_import: vec![OperatorSetProto { version: 17 }],
+        metadata_props: Vec::new(),
     }
 }
 

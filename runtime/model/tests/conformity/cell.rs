@@ -3,10 +3,10 @@
 
 use std::path::PathBuf;
 
-use gemma_runtime::{EngineKind, Model, Options, Trace};
+use gemma_runtime::{EngineKind, Fast, Model, OptimizeOptions, Options, Trace, optimize};
 
 use crate::conversation;
-use crate::fixture::{self, Answer, CASES, Fixture, Layout};
+use crate::fixture::{self, Answer, CASES, Decoder, Fixture, Layout};
 
 /// Tokens of the greedy continuations.
 pub(crate) const CONTINUED: usize = 64;
@@ -45,7 +45,17 @@ pub(crate) struct Cell {
 pub(crate) fn run(fixture: &Fixture, engine: EngineKind) -> Vec<Cell> {
     let folder = fixture.assemble();
     let expected = fixture.expected();
-    let mut model = Model::open(folder.path(), &options(fixture, engine));
+    let options = options(fixture, engine);
+    let fast = match fixture.decoder {
+        Decoder::Published => Fast::Off,
+        Decoder::Fast => {
+            let dtype = options.dtype.clone();
+            let options = OptimizeOptions { dtype, ..OptimizeOptions::default() };
+            optimize(folder.path(), &options).unwrap();
+            Fast::Required
+        }
+    };
+    let mut model = Model::open(folder.path(), &Options { fast, ..options });
     let place = format!("{}/", folder.path().display());
     let cells = CASES.map(|case| {
         let outcome = match &mut model {

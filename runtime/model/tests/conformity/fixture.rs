@@ -47,6 +47,25 @@ impl Layout {
     }
 }
 
+/// Which decoder runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Decoder {
+    /// The published one.
+    Published,
+    /// The fast graph that is made from it.
+    Fast,
+}
+
+impl Decoder {
+    /// The decoder as the table names it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Published => "published",
+            Self::Fast => "fast",
+        }
+    }
+}
+
 /// Precisions, as people name them, with the suffix that files have.
 const SUFFIXES: [(&str, &str); 5] =
     [("fp32", ""), ("fp16", "_fp16"), ("q8", "_quantized"), ("q4", "_q4"), ("q4f16", "_q4f16")];
@@ -60,6 +79,8 @@ pub(crate) struct Fixture {
     pub(crate) layout: Layout,
     /// Precision of its graphs.
     pub(crate) dtype: &'static str,
+    /// Which decoder runs.
+    pub(crate) decoder: Decoder,
 }
 
 /// The sizes, with the generation of the chat template that their folders have.
@@ -75,15 +96,22 @@ pub(crate) const VARIANTS: [(&str, &str); 5] = [
 pub(crate) const CASES: [&str; 8] =
     ["text", "long", "image", "images", "audio", "video", "interleaved", "pictures"];
 
-/// All fixtures of a size.
+/// All fixtures of a size: each with its published decoder, then those of which a fast graph can be
+/// made with that.
 pub(crate) fn of_variant(variant: &'static str) -> Vec<Fixture> {
     let more: &[(Layout, &str)] = match variant {
         "e2b" => &[(Layout::A, "fp16"), (Layout::A, "q8"), (Layout::A, "q4f16"), (Layout::B, "q4")],
         _ => &[],
     };
     let all = [(Layout::A, "fp32"), (Layout::B, "fp32"), (Layout::Text, "fp32"), (Layout::A, "q4")];
-    let fixture = |&(layout, dtype): &(Layout, &'static str)| Fixture { variant, layout, dtype };
-    all.iter().chain(more).map(fixture).collect()
+    let fixture = |decoder| {
+        move |&(layout, dtype): &(Layout, &'static str)| Fixture { variant, layout, dtype, decoder }
+    };
+    let published = all.iter().chain(more).map(fixture(Decoder::Published));
+    let fast = all.iter().chain(more).map(fixture(Decoder::Fast));
+    // Neither a mixture of experts nor products in eight bits have fast operators yet.
+    let can_be_fast = |fixture: &Fixture| fixture.variant != "26b" && fixture.dtype != "q8";
+    published.chain(fast.filter(can_be_fast)).collect()
 }
 
 /// The folder of the fixtures.

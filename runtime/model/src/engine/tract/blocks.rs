@@ -9,6 +9,7 @@ use tract_onnx::tract_hir::internal::*;
 use super::elements::floats;
 use super::product::Rows;
 use super::vector::{LANES, Lanes};
+use crate::engine::own::matrix::ScaleSlice;
 
 /// How a matrix is cut into blocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,13 +88,8 @@ impl Layout {
 pub(super) struct Blocks<'a> {
     layout: Layout,
     codes: &'a [u8],
-    scales: Scales<'a>,
+    scales: ScaleSlice<'a>,
     zeros: Zeros<'a>,
-}
-
-enum Scales<'a> {
-    Full(&'a [f32]),
-    Half(&'a [f16]),
 }
 
 enum Zeros<'a> {
@@ -115,33 +111,58 @@ impl<'a> Blocks<'a> {
     ) -> TractResult<Self> {
         let codes = codes.try_as_plain_ram()?.as_slice::<u8>()?;
         let plain = scales.try_as_plain_ram()?;
-        let is_half = scales.datum_type() == DatumType::F16;
-        let scales = match is_half {
-            true => Scales::Half(plain.as_slice()?),
-            false => Scales::Full(plain.as_slice()?),
+        let scales = match scales.datum_type() == DatumType::F16 {
+            true => ScaleSlice::F16(plain.as_slice()?),
+            false => ScaleSlice::F32(plain.as_slice()?),
         };
-        let count = layout.rows * layout.blocks();
-        let scale_count = match scales {
-            Scales::Full(scales) => scales.len(),
-            Scales::Half(scales) => scales.len(),
-        };
-        ensure!(codes.len() == layout.rows * layout.row_bytes, "{} bytes of codes", codes.len());
-        ensure!(scale_count == count, "{scale_count} scales for {count} blocks");
         let zeros = match zeros {
             None => Zeros::Middle(f32::from(layout.middle)),
             Some(zeros) if zeros.datum_type() == u8::datum_type() => {
-                let bytes = zeros.try_as_plain_ram()?.as_slice::<u8>()?;
+                Zeros::Packed(zeros.try_as_plain_ram()?.as_slice::<u8>()?)
+            }
+            Some(zeros) => Zeros::Floats(floats(zeros)?),
+        };
+        let new = Self { layout, codes, scales, zeros };
+        new.check()?;
+        Ok(new)
+    }
+
+    /// The matrix in what an operator holds.
+    ///
+    /// # Errors
+    /// When one part has another size than the layout says.
+    pub(super) fn held(
+        layout: Layout,
+        codes: &'a [u8],
+        scales: ScaleSlice<'a>,
+        zeros: Option<&'a [u8]>,
+    ) -> TractResult<Self> {
+        let zeros = zeros.map_or(Zeros::Middle(f32::from(layout.middle)), Zeros::Packed);
+        let new = Self { layout, codes, scales, zeros };
+        new.check()?;
+        Ok(new)
+    }
+
+    fn check(&self) -> TractResult<()> {
+        let Self { layout, codes, scales, zeros } = self;
+        let count = layout.rows * layout.blocks();
+        let scale_count = match scales {
+            ScaleSlice::F32(scales) => scales.len(),
+            ScaleSlice::F16(scales) => scales.len(),
+        };
+        ensure!(codes.len() == layout.rows * layout.row_bytes, "{} bytes of codes", codes.len());
+        ensure!(scale_count == count, "{scale_count} scales for {count} blocks");
+        match zeros {
+            Zeros::Middle(_) => {}
+            Zeros::Packed(bytes) => {
                 let due = layout.rows * layout.zero_bytes();
                 ensure!(bytes.len() == due, "{} bytes of zero points; {due} are due", bytes.len());
-                Zeros::Packed(bytes)
             }
-            Some(zeros) => {
-                let zeros = floats(zeros)?;
+            Zeros::Floats(zeros) => {
                 ensure!(zeros.len() == count, "{} zero points for {count} blocks", zeros.len());
-                Zeros::Floats(zeros)
             }
-        };
-        Ok(Self { layout, codes, scales, zeros })
+        }
+        Ok(())
     }
 
     /// One row.
@@ -150,8 +171,8 @@ impl<'a> Blocks<'a> {
         let blocks = self.layout.blocks();
         let span = row * blocks..(row + 1) * blocks;
         let scales = match self.scales {
-            Scales::Full(scales) => RowScales::Full(&scales[span.clone()]),
-            Scales::Half(scales) => RowScales::Half(&scales[span.clone()]),
+            ScaleSlice::F32(scales) => RowScales::Full(&scales[span.clone()]),
+            ScaleSlice::F16(scales) => RowScales::Half(&scales[span.clone()]),
         };
         let zeros = match &self.zeros {
             Zeros::Middle(zero) => RowZeros::Middle(*zero),

@@ -1,9 +1,9 @@
 //! The plans of a graph: one for all lengths where tract can leave them open, else one for each length
 //! of the medium that comes up, of which the last used are kept.
 
-use tract_onnx::prelude::multithread::Executor;
 use tract_onnx::prelude::*;
 
+use super::Tract;
 use super::load::{Length, Plan, Sizes, Source};
 use crate::engine::{Dim, GraphSpec};
 
@@ -47,8 +47,8 @@ impl Plans {
     ///
     /// # Errors
     /// When tract runs it for no length.
-    pub(super) fn load(spec: &GraphSpec<'_>, executor: &Executor) -> TractResult<Self> {
-        let source = Source::new(spec, executor);
+    pub(super) fn load(spec: &GraphSpec<'_>, engine: &Tract) -> TractResult<Self> {
+        let source = Source::new(spec, engine);
         let multiples = if source.has(Dim::Media) { &MULTIPLES[..] } else { &MULTIPLES[..1] };
         let recents = if source.may_forget() { &[true, false][..] } else { &[false][..] };
         for &factor in multiples {

@@ -9,6 +9,7 @@ use tract_onnx::prelude::multithread::Executor;
 use tract_onnx::prelude::*;
 use tract_onnx::tract_hir::internal::{DimFact, Framework, ShapeFactoid, ToDim};
 
+use super::Tract;
 use super::registry::{reader, refuse_unknown};
 use super::rewrite::rewrite;
 use crate::engine::{Dim, GraphSpec, window};
@@ -27,6 +28,8 @@ pub(super) struct Source {
     /// The graph with sliding layers that go by the length of their own past, where it can be made so.
     recent: Option<Vec<u8>>,
     executor: Executor,
+    /// Threads of our operators; 0 is one for each core.
+    pub(super) threads: usize,
 }
 
 /// Operators that take fewer keys than the sequence has.
@@ -52,7 +55,7 @@ pub(super) enum Length {
 
 impl Source {
     /// What a graph's plans are made from.
-    pub(super) fn new(spec: &GraphSpec<'_>, executor: &Executor) -> Self {
+    pub(super) fn new(spec: &GraphSpec<'_>, engine: &Tract) -> Self {
         let ports = spec.graph.inputs.iter().cloned().zip(spec.dims.iter().cloned());
         let constants = spec.constants.iter().map(|(name, value)| ((*name).to_owned(), *value));
         Self {
@@ -61,7 +64,8 @@ impl Source {
             constants: constants.collect(),
             attends: ATTENTION.iter().any(|&name| spec.graph.operators.contains(name)),
             recent: spec.window.as_ref().and_then(|of| window::rewrite(&spec.graph.path, of)),
-            executor: executor.clone(),
+            executor: engine.executor.clone(),
+            threads: engine.threads,
         }
     }
 

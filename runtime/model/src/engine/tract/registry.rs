@@ -15,10 +15,12 @@ use super::layer_norm::layer_norm;
 use super::nbits::matmul_nbits;
 use super::norm::{rms_norm, skip_rms_norm};
 use super::operator::Built;
+use super::own;
 use super::padding::pad;
 use super::rotary::rotary_embedding;
 use super::standard::{attention, multi_head_attention};
 use super::stride::every_nth;
+use crate::engine::own::DOMAIN;
 
 /// Operators of ONNX Runtime's own domain that are known here; all others of that domain are refused,
 /// since tract looks at names only and would take them for something else.
@@ -57,6 +59,7 @@ fn register(operators: &mut OnnxOpRegister) {
     operators.insert("MatMulNBits", matmul_nbits);
     operators.insert("MultiHeadAttention", multi_head_attention);
     operators.insert("Pad", pad);
+    own::register(operators);
     operators.insert("RMSNormalization", rms_norm);
     operators.insert("RotaryEmbedding", rotary_embedding);
     operators.insert("SimplifiedLayerNormalization", rms_norm);
@@ -97,7 +100,8 @@ fn collect_unknown(onnx: &Onnx, graph: &pb::GraphProto, unknown: &mut BTreeSet<S
         let standard = matches!(node.domain.as_str(), "" | "ai.onnx");
         let named = onnx.op_register.0.contains_key(&node.op_type);
         let contrib = node.domain == "com.microsoft" && CONTRIB.contains(&node.op_type.as_str());
-        if !(named && (standard || contrib)) {
+        let own = node.domain == DOMAIN && own::NAMES.contains(&node.op_type.as_str());
+        if !(own || named && (standard || contrib)) {
             let domain = if standard { String::new() } else { format!("{}::", node.domain) };
             unknown.insert(format!("{domain}{}", node.op_type));
         }

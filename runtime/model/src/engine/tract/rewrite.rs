@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 use tract_onnx::pb;
 
 use super::load::Source;
+use super::own;
 
 /// Rewrites a graph.
 pub(super) fn rewrite(graph: &mut pb::GraphProto, source: &Source) {
@@ -13,6 +14,7 @@ pub(super) fn rewrite(graph: &mut pb::GraphProto, source: &Source) {
     rewrite_equal(graph);
     rewrite_compress(graph);
     rewrite_strides(graph);
+    own::rewrite(graph, source.threads);
 }
 
 /// Turns inputs that never change into initializers: tract wants the sizes of slices constant.
@@ -164,7 +166,7 @@ fn plain(operator: &str, inputs: &[&str], output: &str) -> pb::NodeProto {
 }
 
 /// An attribute that is a whole number.
-fn whole(name: &str, value: i64) -> pb::AttributeProto {
+pub(super) fn whole(name: &str, value: i64) -> pb::AttributeProto {
     let r#type = pb::attribute_proto::AttributeType::Int as i32;
     pb::AttributeProto { name: name.to_owned(), i: value, r#type, ..pb::AttributeProto::default() }
 }

@@ -15,6 +15,8 @@ use crate::engine::ort::Ort;
 use crate::engine::tract::Tract;
 use crate::folder::{Dtypes, Folder};
 use crate::gemma::config::Config;
+use crate::gemma::fast::Fast;
+use crate::gemma::lookup::Guesses;
 use crate::gemma::open::Use;
 use crate::gemma::trace::Trace;
 use crate::prompt::Segment;
@@ -68,7 +70,7 @@ fn open<E: Engine>(engine: E) -> (Gemma<E>, Tokenizer) {
 }
 
 fn open_with<E: Engine>(engine: E, all_logits: bool) -> (Gemma<E>, Tokenizer) {
-    open_for(engine, Use { all_logits, context_tokens: 4096 })
+    open_for(engine, Use { all_logits, context_tokens: 4096, fast: Fast::Off, kv_bytes_max: None })
 }
 
 fn open_for<E: Engine>(engine: E, used: Use) -> (Gemma<E>, Tokenizer) {
@@ -118,7 +120,7 @@ fn sound(name: &str) -> Utterance {
 }
 
 fn limits(block_tokens: usize) -> Limits {
-    Limits { context_tokens: 4096, block_tokens, image_budget: 70 }
+    Limits { context_tokens: 4096, block_tokens, image_budget: 70, guesses: Guesses::Never }
 }
 
 /// Takes a prompt through the decoder; the logits of its end, and what the cache spared.
@@ -159,7 +161,7 @@ fn check_case<E: Engine>(gemma: &mut Gemma<E>, tokenizer: &Tokenizer, case: &Cas
     let mut ids = vec![greedy(&logits)];
     while ids.len() < case.continuation_ids.len() {
         let id = ids[ids.len() - 1];
-        gemma.forward(&Block::token(&[Slot::Token(id)], id)).unwrap();
+        gemma.forward(&Block::token(&[Slot::Token(id)], id), 1).unwrap();
         ids.push(greedy(gemma.logits()));
     }
     assert_eq!(ids, case.continuation_ids, "{}", case.name);
@@ -247,21 +249,23 @@ fn sliding_layers_keep_their_window_and_the_numbers_stay() {
     let (mut short, tokenizer) = open(ort());
     let window = short.config().window_tokens;
     // A conversation that fits into the window needs nothing cut off.
-    let (mut long, _) = open_for(ort(), Use { all_logits: false, context_tokens: window });
+    let (mut long, _) = open_for(
+        ort(),
+        Use { all_logits: false, context_tokens: window, fast: Fast::Off, kv_bytes_max: None },
+    );
     assert!(case.prompt_ids.len() > 2 * window, "the prompt is too short for this test");
-    assert!((window - 1..=window).contains(&short.window().unwrap()));
-    assert_eq!(long.window(), None);
+    assert!(short.decoder().keeps_window() && !long.decoder().keeps_window());
     let prompt = prompt(case, tokenizer.ids());
     let tokens = 2 * window;
     let traces = [&mut short, &mut long]
         .map(|gemma| Trace::take(gemma, &tokenizer, limits(32), &prompt, tokens).unwrap());
     check_close("kept short", &traces[0].logits, &traces[1].logits);
     assert_eq!(traces[0].continuation, traces[1].continuation);
-    let (sliding, global) = short.token_bytes();
-    let length = long.cache().len();
-    assert_eq!(long.cache_bytes(), (sliding + global) * length);
+    let (sliding, global) = short.decoder().token_bytes();
+    let length = long.decoder().len();
+    assert_eq!(long.decoder().bytes(), (sliding + global) * length);
     let most = sliding * (2 * window + 66) + global * length;
-    assert!(short.cache_bytes() <= most, "{} of {most} bytes", short.cache_bytes());
+    assert!(short.decoder().bytes() <= most, "{} of {most} bytes", short.decoder().bytes());
 }
 
 /// Each cut of the prompt gives the logits of the whole, from an empty cache each time.
@@ -337,3 +341,5 @@ fn a_prompt_beyond_the_context_is_refused() {
     let error = refusal(&mut gemma, &tokenizer, limits, &prompt);
     assert!(matches!(error, Error::PromptTooLong { .. }), "{error}");
 }
+
+mod fast;

@@ -34,9 +34,11 @@ pub(crate) fn graph(inputs: Vec<Port>, outputs: Vec<Port>) -> Graph {
         outputs,
         operators: Default::default(),
         bytes: 0,
+        step_bytes: 0,
         dtype: "fp32",
         positions: None,
         multiplies_in_f16: false,
+        metadata: Default::default(),
     }
 }
 

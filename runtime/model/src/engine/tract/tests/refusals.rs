@@ -58,7 +58,7 @@ fn a_matrix_of_another_size_than_told_is_refused() {
             &[("K", Int(64)), ("N", Int(4)), ("bits", Int(4)), ("block_size", Int(32))],
         )
         .output("y", false);
-    check(&model, "128 bytes are due");
+    check(&model, "has 96 elements where 4 x 2 x 16 are expected");
 }
 
 #[test]

@@ -1,11 +1,11 @@
 //! Tries whether a decoder gives the same numbers when its sliding layers get the end of their past
 //! only: once, when it is loaded, with a past that would show if a token beyond the window counted.
 
-use super::config::{Config, LayerKind};
-use super::ports::DecoderPorts;
-use super::{floats, integers};
 use crate::engine::{Engine, Tensor};
 use crate::error::Error;
+use crate::gemma::config::{Config, LayerKind};
+use crate::gemma::ports::DecoderPorts;
+use crate::gemma::{floats, integers};
 use crate::graph::{Element, Port};
 
 /// Tokens of the past beyond the window, and tokens of the step.

@@ -1,0 +1,241 @@
+//! The fast graph of every size, layout and precision: written from the published decoder on the same
+//! weights, held against it on both engines, and never left behind half done.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may panic")]
+
+#[path = "support/demo.rs"]
+mod demo;
+#[allow(dead_code, reason = "the conformity table uses all of it")]
+#[path = "conformity/fixture.rs"]
+mod fixture;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use fixture::{Fixture, Layout};
+use gemma_runtime::{
+    EngineKind, Fast, Levers, Model, OptimizeOptions, Options, Report, optimize, remove_fast,
+};
+
+fn options(dtype: Option<&str>) -> OptimizeOptions {
+    OptimizeOptions {
+        library: Some(demo::library()),
+        threads: 1,
+        dtype: dtype.map(str::to_owned),
+        ..OptimizeOptions::default()
+    }
+}
+
+fn options_of(fixture: &Fixture) -> OptimizeOptions {
+    options((fixture.layout == Layout::A).then_some(fixture.dtype))
+}
+
+/// Every layout and precision of a size, once.
+fn fixtures(variant: &'static str) -> Vec<Fixture> {
+    let mut seen = BTreeSet::new();
+    let all = fixture::of_variant(variant).into_iter();
+    all.filter(|fixture| seen.insert((fixture.layout.name(), fixture.dtype))).collect()
+}
+
+fn fixture(layout: Layout, dtype: &str) -> Fixture {
+    let all = fixtures("e2b").into_iter();
+    all.into_iter().find(|one| one.layout == layout && one.dtype == dtype).unwrap()
+}
+
+/// All files below a folder.
+fn files(folder: &Path) -> BTreeSet<PathBuf> {
+    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    entries.flat_map(|path| if path.is_dir() { files(&path) } else { [path].into() }).collect()
+}
+
+/// Why a folder cannot be made fast; nothing may be left behind.
+fn refusal(folder: &Path, options: &OptimizeOptions) -> String {
+    let before = files(folder);
+    let error = optimize(folder, options).unwrap_err().to_string();
+    assert_eq!(files(folder), before, "{error}");
+    assert!(!error.contains('\n'), "more than one line: {error}");
+    error
+}
+
+/// Makes every layout and precision of a size fast, on both engines; what is in eight bits is not.
+fn check(variant: &'static str) {
+    for fixture in fixtures(variant).into_iter().filter(|fixture| fixture.dtype != "q8") {
+        let folder = fixture.assemble();
+        let name = format!("{variant} {} {}", fixture.layout.name(), fixture.dtype);
+        for engine in [EngineKind::Ort, EngineKind::Tract] {
+            let options = OptimizeOptions { engine, force: true, ..options_of(&fixture) };
+            let report = optimize(folder.path(), &options);
+            let report = report.unwrap_or_else(|error| panic!("{name} on {engine}: {error}"));
+            check_report(&format!("{name} on {engine}"), &fixture, &report);
+        }
+    }
+}
+
+fn check_report(name: &str, fixture: &Fixture, report: &Report) {
+    let checked = report.checked;
+    let bytes = |path: &Path| fs::metadata(path).unwrap().len();
+    assert_eq!(bytes(&report.file), report.bytes, "{name}");
+    // Weights stay where they are; only names, small factors and shapes are written.
+    assert!(report.copied < 32 << 10, "{name}: {report:?}");
+    assert!(report.in_place > 2 * report.copied, "{name}: {report:?}");
+    assert!(report.bytes < bytes(&report.source) * 3 / 2, "{name}: {report:?}");
+    let [published, fast] = report.operators;
+    assert!(fast < published, "{name}: {report:?}");
+    if matches!(fixture.dtype, "fp32" | "q4") {
+        assert!(checked.difference < 1e-3, "{name}: {checked:?}");
+        assert_eq!(checked.same, checked.tokens, "{name}: {checked:?}");
+    }
+    assert!(checked.tokens >= 48, "{name}: {checked:?}");
+}
+
+#[test]
+fn every_e2b_but_q8_is_made_fast() {
+    let folder = fixture(Layout::A, "q8").assemble();
+    let error = refusal(folder.path(), &options(Some("q8")));
+    assert!(error.contains("cannot be made fast: its products are in eight bits"), "{error}");
+    check("e2b");
+}
+
+#[test]
+fn every_e4b_is_made_fast() {
+    check("e4b");
+}
+
+#[test]
+fn every_12b_is_made_fast() {
+    check("12b");
+}
+
+#[test]
+fn every_31b_is_made_fast() {
+    check("31b");
+}
+
+#[test]
+fn a_mixture_of_experts_is_refused_with_a_reason() {
+    for fixture in fixtures("26b") {
+        let error = refusal(fixture.assemble().path(), &options_of(&fixture));
+        assert!(error.contains("it is a mixture of experts"), "{error}");
+    }
+}
+
+#[test]
+fn every_lever_can_be_switched_by_itself() {
+    let fixture = fixture(Layout::A, "q4");
+    let folder = fixture.assemble();
+    let mut operators = BTreeSet::new();
+    for lever in ["share_rows", "late_query", "ring", "gated", "split_projection"] {
+        let mut options = options_of(&fixture);
+        options.levers.set(&format!("{lever}=off")).unwrap();
+        let report = optimize(folder.path(), &options).unwrap();
+        assert!(!report.was_there, "{lever}");
+        check_report(lever, &fixture, &report);
+        operators.insert(report.operators[1]);
+    }
+    assert!(operators.len() >= 4, "{operators:?}");
+    for lever in ["kv=f16", "int8=on"] {
+        let mut options = options_of(&fixture);
+        options.levers.set(lever).unwrap();
+        let checked = optimize(folder.path(), &options).unwrap().checked;
+        assert!(checked.difference > 0.0 && checked.difference < checked.tolerance, "{checked:?}");
+    }
+}
+
+#[test]
+fn what_is_there_and_fits_is_not_written_again() {
+    let fixture = fixture(Layout::B, "q4");
+    let folder = fixture.assemble();
+    let first = optimize(folder.path(), &options_of(&fixture)).unwrap();
+    let again = optimize(folder.path(), &options_of(&fixture)).unwrap();
+    assert_eq!(again, Report { was_there: true, ..first.clone() });
+    let forced = OptimizeOptions { force: true, ..options_of(&fixture) };
+    assert!(!optimize(folder.path(), &forced).unwrap().was_there);
+    let removed = remove_fast(folder.path(), None).unwrap();
+    assert_eq!(removed, Some(first.file));
+    assert_eq!(remove_fast(folder.path(), None).unwrap(), None);
+}
+
+/// Whether a folder opens with its fast graph.
+fn opens(folder: &Path) -> Result<(), String> {
+    let options = Options { fast: Fast::Required, ..demo::options(EngineKind::Tract) };
+    Model::open(folder, &options).map(|_| ()).map_err(|error| error.to_string())
+}
+
+#[test]
+fn a_fast_graph_of_another_decoder_is_not_used_but_written_again() {
+    let fixture = fixture(Layout::B, "fp32");
+    let folder = fixture.assemble();
+    optimize(folder.path(), &options_of(&fixture)).unwrap();
+    opens(folder.path()).unwrap();
+    // A note at the end of the file: the same graph, other bytes.
+    let decoder = folder.path().join("decoder/model.onnx");
+    let mut bytes = fs::read(&decoder).unwrap();
+    bytes.extend([0x32, 1, b'x']);
+    fs::write(&decoder, bytes).unwrap();
+    let error = opens(folder.path()).unwrap_err();
+    assert!(error.contains("it was made from another model.onnx"), "{error}");
+    assert!(!optimize(folder.path(), &options_of(&fixture)).unwrap().was_there);
+    opens(folder.path()).unwrap();
+}
+
+#[test]
+fn a_fast_graph_with_other_numbers_is_not_kept() {
+    let fixture = fixture(Layout::A, "fp32");
+    let folder = fixture.assemble();
+    // The published graph has its turning inside; only the fast one goes by the configuration.
+    let config = folder.path().join("config.json");
+    let right = fs::read_to_string(&config).unwrap();
+    fs::write(&config, right.replace("10000.0", "20000.0")).unwrap();
+    let error = refusal(folder.path(), &options_of(&fixture));
+    assert!(error.contains("gives other numbers than the published one"), "{error}");
+    // What was right before stays.
+    fs::write(&config, &right).unwrap();
+    let report = optimize(folder.path(), &options_of(&fixture)).unwrap();
+    let kept = fs::read(&report.file).unwrap();
+    fs::write(&config, right.replace("10000.0", "20000.0")).unwrap();
+    let forced = OptimizeOptions { force: true, ..options_of(&fixture) };
+    let error = refusal(folder.path(), &forced);
+    assert!(error.contains("it was not kept"), "{error}");
+    assert_eq!(fs::read(&report.file).unwrap(), kept);
+}
+
+#[test]
+fn damaged_folders_are_refused_in_one_line() {
+    let fixture = fixture(Layout::A, "q4");
+    let graph = "onnx/decoder_model_merged_q4.onnx";
+    let refused = |damage: &dyn Fn(&Path), expected: &str| {
+        let folder = fixture.assemble();
+        damage(folder.path());
+        let error = refusal(folder.path(), &options_of(&fixture));
+        assert!(error.contains(expected), "{error}");
+    };
+    let cut = |folder: &Path, file: &str| {
+        let bytes = fs::read(folder.join(file)).unwrap();
+        fs::write(folder.join(file), &bytes[..bytes.len() / 2]).unwrap();
+    };
+    refused(&|folder| cut(folder, graph), "is not a whole ONNX file");
+    refused(&|folder| cut(folder, &format!("{graph}_data")), "needs");
+    refused(&|folder| fs::remove_file(folder.join(graph)).unwrap(), "lacks its decoder");
+    refused(&|folder| fs::remove_file(folder.join("config.json")).unwrap(), "config.json");
+    let text = |folder: &Path, from: &str, to: &str| {
+        let config = fs::read_to_string(folder.join("config.json")).unwrap();
+        assert!(config.contains(from));
+        fs::write(folder.join("config.json"), config.replace(from, to)).unwrap();
+    };
+    refused(&|folder| text(folder, "\"rope_theta\": 10000.0", "\"rope_theta\": -1"), "rope_theta");
+    refused(&|folder| fs::write(folder.join(graph), "").unwrap(), "is not a whole ONNX file");
+}
+
+#[test]
+fn the_demo_model_is_made_fast() {
+    let folder = tempfile::tempdir().unwrap();
+    for from in files(&demo::demo_model()) {
+        let to = folder.path().join(from.strip_prefix(demo::demo_model()).unwrap());
+        fs::create_dir_all(to.parent().unwrap()).unwrap();
+        fs::copy(&from, to).unwrap();
+    }
+    let report = optimize(folder.path(), &options(None)).unwrap();
+    assert!(report.levers == Levers { kv: report.levers.kv, ..Levers::default() });
+    assert!(report.checked.same * 10 >= report.checked.tokens * 9, "{report:?}");
+}
