@@ -81,6 +81,7 @@ cross: ## Compile for 64-bit ARM boards
 
 cross-test: cross ## Run what was compiled for ARM, in an emulator
 	@cross/setup/services.sh
+	@cross/aarch64/kernels.sh
 	@cross/aarch64/test.sh
 
 .PHONY: setup setup-check

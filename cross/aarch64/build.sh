@@ -1,24 +1,11 @@
 #!/usr/bin/env bash
 # Compiles the daemon for 64-bit ARM boards and packs what a board needs into one archive.
-# A Rust toolchain that has the target is used; otherwise Debian's compiler.
 #
 # Result: gemmad-aarch64.tar.gz in $CARGO_TARGET_DIR (default: target); unpack it at the board's /.
 set -euo pipefail
 . "$(dirname "$0")/../setup/step.sh"
+. "$(dirname "$0")/compiler.sh"
 cd "$root"
-
-target=aarch64-unknown-linux-gnu
-export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$root/target}
-export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc
-export PKG_CONFIG_aarch64_unknown_linux_gnu=aarch64-linux-gnu-pkg-config
-
-compiler() {
-  if rust_target "$target"; then
-    cargo "$@"
-  else
-    env -u RUSTUP_TOOLCHAIN RUSTC=/usr/bin/rustc /usr/bin/cargo "$@"
-  fi
-}
 
 # The newest C library that the program asks of the board.
 needs() {
