@@ -46,14 +46,7 @@ pub fn product(
     activations: Activations,
     threads: &Threads,
 ) -> Result<(), Mismatch> {
-    check(weights, input, rows, output)?;
-    if rows == 0 || weights.columns == 0 {
-        output.fill(0.0);
-        return Ok(());
-    }
-    let fast = Fast { weights, gate: None, input, activations };
-    cpu::run(Call { fast, output, threads });
-    Ok(())
+    compute(Fast { weights, gate: None, input, activations }, rows, output, threads)
 }
 
 /// output = gelu(input * gate) * (input * up), element by element; both weights are `[N, K]`.
@@ -71,14 +64,23 @@ pub fn gated_product(
     activations: Activations,
     threads: &Threads,
 ) -> Result<(), Mismatch> {
-    check(gate, input, rows, output)?;
-    check(up, input, rows, output)?;
-    if rows == 0 || gate.columns == 0 {
-        output.fill(0.0);
-        return Ok(());
+    compute(Fast { weights: up, gate: Some(gate), input, activations }, rows, output, threads)
+}
+
+/// Checks the lengths, and computes what there is to compute.
+fn compute(
+    fast: Fast<'_>,
+    rows: usize,
+    output: &mut [f32],
+    threads: &Threads,
+) -> Result<(), Mismatch> {
+    for weights in fast.gate.into_iter().chain([fast.weights]) {
+        check(weights, fast.input, rows, output)?;
     }
-    let fast = Fast { weights: up, gate: Some(gate), input, activations };
-    cpu::run(Call { fast, output, threads });
+    match rows == 0 || fast.weights.columns == 0 {
+        true => output.fill(0.0),
+        false => cpu::run(Call { fast, output, threads }),
+    }
     Ok(())
 }
 

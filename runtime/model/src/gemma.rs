@@ -141,12 +141,12 @@ impl<E: Engine> Gemma<E> {
         self.decoder.remember(&self.engine)
     }
 
-    /// How many of the last tokens of a block get logits: where it ends what is to be answered the
-    /// last, else none, unless all were asked for.
-    pub(crate) fn wanted(&self, block: &Block<'_>, is_last: bool) -> usize {
+    /// How many tokens of a block get logits where those of the `last` ones are needed: all of them,
+    /// if all were asked for when the model was opened.
+    pub(crate) fn wanted(&self, block: &Block<'_>, last: usize) -> usize {
         match self.all_logits {
             true => block.slots.len(),
-            false => usize::from(is_last),
+            false => last,
         }
     }
 

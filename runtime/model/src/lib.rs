@@ -11,6 +11,7 @@ mod gemma;
 pub mod grammar;
 mod graph;
 mod inspect;
+mod mapped;
 mod model;
 mod optimize;
 pub mod prompt;

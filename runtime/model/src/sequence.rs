@@ -9,7 +9,6 @@
 mod block;
 pub(crate) mod handles;
 mod layer;
-mod mapping;
 pub(crate) mod saved;
 mod slot;
 
@@ -164,6 +163,11 @@ impl Sequence {
     /// What numbers its rows are kept as.
     pub(crate) fn store(&self) -> Store {
         self.store
+    }
+
+    /// The shape of a layer, where there is one.
+    pub(crate) fn shape(&self, layer: usize) -> Option<LayerShape> {
+        self.layers.get(layer).map(Layer::shape)
     }
 
     /// The shapes of its layers.

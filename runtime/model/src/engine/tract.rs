@@ -13,7 +13,6 @@ mod held;
 mod layer_norm;
 mod lengths;
 mod load;
-mod mapped;
 mod nbits;
 mod norm;
 mod operator;

@@ -8,7 +8,7 @@ use gemma_types::{Finish, Piece, ToolSpec, Usage};
 
 use super::cache::Slot;
 use super::layout::Layout;
-use super::lookup::{Guesses, Lookup, Watched};
+use super::lookup::{Guesses, Guessing};
 use super::{Block, Gemma, prefill};
 use crate::engine::Engine;
 use crate::error::Error;
@@ -132,8 +132,8 @@ pub(crate) struct Steps<'a, E: Engine> {
     pending: Vec<u32>,
     /// Tokens that the decoder has seen last and that nobody has chosen yet.
     guessed: VecDeque<u32>,
-    lookup: Lookup,
-    watched: Watched,
+    /// What guesses are made of; nothing where none can be verified.
+    guessing: Option<Guessing>,
     pieces: VecDeque<Piece>,
     finish: Option<Finish>,
     has_calls: bool,
@@ -168,8 +168,8 @@ impl<'a, E: Engine> Steps<'a, E> {
         let guide = Guide::new(tokenizer, &options.constraint, tools, thinking(prompt, options))?;
         let parser = ReplyParser::new(&ids, tokenizer.stream(), prompt.thought_open);
         let parser = parser.with_tools(tools);
-        let mut lookup = Lookup::default();
-        layout.placeholder_ids().into_iter().for_each(|id| lookup.push(id));
+        let guesses = limits.guesses != Guesses::Never && gemma.decoder().verifies();
+        let guessing = guesses.then(|| Guessing::behind(layout.placeholder_ids()));
         let sampler = Sampler::new(&options.sampling).suppressing(ids.suppressed.iter().copied());
         Ok(Self {
             gemma,
@@ -183,8 +183,7 @@ impl<'a, E: Engine> Steps<'a, E> {
             next: Next::Prefill(shared),
             pending: Vec::new(),
             guessed: VecDeque::new(),
-            lookup,
-            watched: Watched::default(),
+            guessing,
             pieces: VecDeque::new(),
             finish: None,
             has_calls: false,
@@ -238,8 +237,8 @@ impl<'a, E: Engine> Steps<'a, E> {
         let ids: Vec<i64> = tokens.iter().copied().map(i64::from).collect();
         let placeholder_ids = ids.clone();
         let block = Block { slots: &slots, ids, placeholder_ids, features: Vec::new() };
-        let wanted = self.gemma.wanted(&block, self.pending.is_empty());
-        let wanted = if wanted == 0 { 0 } else { wanted.max(1 + self.guessed.len()) };
+        let last = if self.pending.is_empty() { 1 + self.guessed.len() } else { 0 };
+        let wanted = self.gemma.wanted(&block, last);
         let started = Instant::now();
         self.gemma.forward(&block, wanted)?;
         if count == 1 {
@@ -250,13 +249,13 @@ impl<'a, E: Engine> Steps<'a, E> {
 
     /// What may follow the `tokens` that are to be processed.
     fn guess(&mut self, tokens: usize) -> Vec<u32> {
-        if !self.pending.is_empty() || !self.gemma.decoder().verifies() {
+        let Some(guessing) = self.guessing.as_ref().filter(|_| self.pending.is_empty()) else {
             return Vec::new();
-        }
+        };
         let room = self.limits.context_tokens.saturating_sub(self.gemma.decoder().len() + tokens);
         let wanted = self.reply_tokens_max.saturating_sub(self.usage.reply_tokens + 1);
         let count = self.gemma.worth().count(self.limits.guesses);
-        self.lookup.guess(count.min(room).min(wanted))
+        guessing.guess(count.min(room).min(wanted))
     }
 
     /// Chooses tokens from the logits, unless only one may come, and appends those that must follow,
@@ -285,8 +284,9 @@ impl<'a, E: Engine> Steps<'a, E> {
     fn take(&mut self, id: u32) -> Result<Option<Finish>, Error> {
         self.guide.accept(id)?;
         self.usage.reply_tokens += 1;
-        self.watched.see(id, &self.lookup, self.gemma.worth());
-        self.lookup.push(id);
+        if let Some(guessing) = &mut self.guessing {
+            guessing.see(id, self.gemma.worth());
+        }
         let parts = self.parser.push(id);
         self.show(parts);
         let seen = self.gemma.decoder().len() - self.guessed.len();

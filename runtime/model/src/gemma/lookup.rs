@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 /// Most tokens that are guessed at once.
-pub(crate) const GUESSES_MAX: usize = 7;
+const GUESSES_MAX: usize = 7;
 
 /// Lengths of what must have stood before, longest first.
 const CONTEXTS: [usize; 2] = [4, 2];
@@ -38,7 +38,7 @@ pub enum Guesses {
 
 /// Finds what followed the last tokens when they stood there before.
 #[derive(Debug, Default)]
-pub(crate) struct Lookup {
+struct Lookup {
     tokens: Vec<u32>,
     /// For each length of context: after which token it last stood.
     places: [HashMap<u128, usize>; CONTEXTS.len()],
@@ -46,7 +46,7 @@ pub(crate) struct Lookup {
 
 impl Lookup {
     /// Takes a token that has come.
-    pub(crate) fn push(&mut self, token: u32) {
+    fn push(&mut self, token: u32) {
         // The context that ends before this token is followed by it.
         for (length, places) in CONTEXTS.iter().zip(&mut self.places) {
             if let Some(context) = context(&self.tokens, *length) {
@@ -58,7 +58,7 @@ impl Lookup {
 
     /// The `count` tokens that may come next, or none. What followed is taken to go on as it did,
     /// also beyond the last token.
-    pub(crate) fn guess(&self, count: usize) -> Vec<u32> {
+    fn guess(&self, count: usize) -> Vec<u32> {
         let place = CONTEXTS
             .iter()
             .zip(&self.places)
@@ -74,25 +74,41 @@ fn context(tokens: &[u32], length: usize) -> Option<u128> {
     Some(last.iter().fold(0, |number, token| number << 32 | u128::from(*token)))
 }
 
-/// A guess that is only watched, to learn how often guesses come true.
-#[derive(Debug, Default)]
-pub(crate) struct Watched {
-    tokens: Vec<u32>,
+/// What was written, and a guess at what follows that is only watched, to learn how often guesses
+/// come true.
+#[derive(Debug)]
+pub(crate) struct Guessing {
+    lookup: Lookup,
+    watched: Vec<u32>,
     right: usize,
 }
 
-impl Watched {
-    /// Takes a token that has come, before `lookup` does; scores the guess once it is decided.
-    pub(crate) fn see(&mut self, token: u32, lookup: &Lookup, worth: &mut Worth) {
-        if self.tokens.is_empty() {
-            self.tokens = lookup.guess(GUESSES_MAX);
+impl Guessing {
+    /// Behind a prompt of these tokens.
+    pub(crate) fn behind(prompt: impl IntoIterator<Item = u32>) -> Self {
+        let mut lookup = Lookup::default();
+        prompt.into_iter().for_each(|token| lookup.push(token));
+        Self { lookup, watched: Vec::new(), right: 0 }
+    }
+
+    /// At most `count` tokens that may come next.
+    pub(crate) fn guess(&self, count: usize) -> Vec<u32> {
+        self.lookup.guess(count)
+    }
+
+    /// Takes a token that has come; scores the watched guess once it is decided.
+    pub(crate) fn see(&mut self, token: u32, worth: &mut Worth) {
+        if self.watched.is_empty() {
+            self.watched = self.guess(GUESSES_MAX);
         }
-        let came = self.tokens.get(self.right) == Some(&token);
+        let came = self.watched.get(self.right) == Some(&token);
         self.right += usize::from(came);
-        if !came || self.right == self.tokens.len() {
-            worth.score(self.tokens.len(), self.right);
-            *self = Self::default();
+        if !came || self.right == self.watched.len() {
+            worth.score(self.watched.len(), self.right);
+            self.watched.clear();
+            self.right = 0;
         }
+        self.lookup.push(token);
     }
 }
 
@@ -122,7 +138,7 @@ impl Worth {
     }
 
     /// Notes how many of `guessed` tokens, from the first on, came as guessed.
-    pub(crate) fn score(&mut self, guessed: usize, right: usize) {
+    fn score(&mut self, guessed: usize, right: usize) {
         if guessed == 0 {
             return;
         }
@@ -239,11 +255,11 @@ mod tests {
 
     #[test]
     fn a_watched_guess_is_scored_once_it_is_decided() {
-        let written = lookup(&[1, 2, 3, 4, 5, 6, 1, 2]);
-        let (mut watched, mut worth) = (Watched::default(), Worth::unknown());
+        let (mut guessing, mut worth) =
+            (Guessing::behind([1, 2, 3, 4, 5, 6, 1, 2]), Worth::unknown());
         for token in [3, 4, 9] {
             assert_eq!(worth.right, None);
-            watched.see(token, &written, &mut worth);
+            guessing.see(token, &mut worth);
         }
         let right = [1.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0].map(|came| NEW_SHARE * came);
         assert_eq!(worth.right, Some(right));

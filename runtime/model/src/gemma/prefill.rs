@@ -54,7 +54,7 @@ pub(crate) fn step<E: Engine>(
     }
     let block = layout.block(done, end);
     let is_last = end == layout.slots().len();
-    gemma.forward(&block, gemma.wanted(&block, is_last))?;
+    gemma.forward(&block, gemma.wanted(&block, usize::from(is_last)))?;
     if is_last {
         gemma.remember()?;
     }

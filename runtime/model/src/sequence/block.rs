@@ -9,7 +9,7 @@ use half::f16;
 use half::slice::HalfFloatSliceExt as _;
 
 use super::Store;
-use super::mapping::Mapping;
+use crate::mapped::{self, Mapped};
 
 /// Rows of a block. Long enough that attention walks over few of them, short enough that the last
 /// one, half empty, wastes little.
@@ -24,7 +24,7 @@ enum Numbers {
     F32(Vec<f32>),
     F16(Vec<f16>),
     /// Numbers of a file, between two places in it.
-    Mapped(Arc<Mapping>, Store, Range<usize>),
+    Mapped(Arc<Mapped>, Store, Range<usize>),
 }
 
 impl Block {
@@ -38,7 +38,7 @@ impl Block {
     }
 
     /// A block that lies in a file, between two places counted in bytes.
-    pub(super) fn mapped(file: Arc<Mapping>, store: Store, place: Range<usize>) -> Self {
+    pub(super) fn mapped(file: Arc<Mapped>, store: Store, place: Range<usize>) -> Self {
         Self(Numbers::Mapped(file, store, place))
     }
 
@@ -58,10 +58,10 @@ impl Block {
             Numbers::F32(all) => Rows::F32(&all[place]),
             Numbers::F16(all) => Rows::F16(&all[place]),
             Numbers::Mapped(file, store, all) => {
-                let place = within(all, *store, &place);
+                let bytes = file.bytes().get(within(all, *store, &place)).unwrap_or_default();
                 match store {
-                    Store::F32 => Rows::F32(file.f32s(place)),
-                    Store::F16 => Rows::F16(file.f16s(place)),
+                    Store::F32 => Rows::F32(mapped::floats(bytes).unwrap_or_default()),
+                    Store::F16 => Rows::F16(mapped::halves(bytes).unwrap_or_default()),
                 }
             }
         })

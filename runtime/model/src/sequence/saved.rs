@@ -18,8 +18,8 @@ use sha2::{Digest, Sha256};
 
 use super::block::{BLOCK_ROWS, Block};
 use super::layer::{Layer, first_seen};
-use super::mapping::Mapping;
 use super::{LayerShape, Sequence, Slot, Step, Store};
+use crate::mapped::Mapped;
 
 const MAGIC: &[u8; 8] = b"gemmadkv";
 /// The form of files that is written and understood.
@@ -115,7 +115,7 @@ impl Sequence {
             let mode = mode & 0o777;
             return Err(damaged(format!("others may use it (mode {mode:o}); accepted: 600")));
         }
-        let mapping = Mapping::of(&file).map_err(system)?;
+        let mapping = Mapped::of(&file).map_err(system)?;
         Self::from_mapping(mapping, expected).map_err(damaged)
     }
 
@@ -181,7 +181,7 @@ impl Sequence {
         Ok(())
     }
 
-    fn from_mapping(mapping: Mapping, expected: Expected<'_>) -> Result<Self, String> {
+    fn from_mapping(mapping: Mapped, expected: Expected<'_>) -> Result<Self, String> {
         if cfg!(target_endian = "big") {
             return Err("its numbers cannot be read in place by this processor".into());
         }

@@ -104,7 +104,7 @@ impl Attention {
             return Err(format!("{} handles; 1 is due", given.handle.len()));
         };
         let found = handles::with(handle, |sequence| {
-            let shape = sequence.shapes().get(self.layer).copied();
+            let shape = sequence.shape(self.layer);
             let is_fit = |shape: LayerShape| {
                 (shape.heads, shape.width) == (self.kv_heads, self.rotation.width)
             };

@@ -9,8 +9,8 @@ use tract_onnx::pb::tensor_proto::{DataLocation, DataType};
 use tract_onnx::pb::{NodeProto, TensorProto};
 use tract_onnx::tract_hir::internal::*;
 
-use super::mapped::Mapped;
 use crate::engine::own::matrix::ScaleSlice;
+use crate::mapped::{self, Mapped};
 
 /// A constant that an operator holds.
 #[derive(Clone)]
@@ -86,10 +86,10 @@ impl Held {
         let askew = "scales that lie askew in their file";
         Ok(match (&self.stored, self.kind) {
             (Stored::Mapped(mapped), DatumType::F32) => {
-                ScaleSlice::F32(mapped.floats().context(askew)?)
+                ScaleSlice::F32(mapped::floats(mapped.bytes()).context(askew)?)
             }
             (Stored::Mapped(mapped), DatumType::F16) => {
-                ScaleSlice::F16(mapped.halves().context(askew)?)
+                ScaleSlice::F16(mapped::halves(mapped.bytes()).context(askew)?)
             }
             (Stored::Mapped(_), kind) => bail!("scales of {kind:?}; f32 or f16 is due"),
             (Stored::Read(tensor), DatumType::F16) => {

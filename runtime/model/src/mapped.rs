@@ -1,6 +1,6 @@
-//! A stretch of a file in memory, as the system maps it: read when it is needed, given up when memory
-//! is short.
-#![expect(unsafe_code, reason = "a file in memory has no safe face")]
+//! A file in memory, as the system maps it: its pages are read when they are needed, and given up
+//! when memory is short.
+#![expect(unsafe_code, reason = "a file in memory, and its bytes as numbers, have no safe face")]
 
 use std::fs::File;
 use std::io;
@@ -9,48 +9,59 @@ use std::path::Path;
 use half::f16;
 use memmap2::{Mmap, MmapOptions};
 
-/// A stretch of a file.
-pub(super) struct Mapped(Mmap);
+/// A file, or a stretch of one.
+#[derive(Debug)]
+pub(crate) struct Mapped(Mmap);
 
 impl Mapped {
+    /// Maps a whole file.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub(crate) fn of(file: &File) -> io::Result<Self> {
+        // SAFETY: as in `open`.
+        unsafe { Mmap::map(file) }.map(Self)
+    }
+
     /// Maps `length` bytes of a file from `offset` on; at least one.
     ///
     /// # Errors
     /// When the file cannot be read, or ends before.
-    pub(super) fn open(path: &Path, offset: u64, length: usize) -> io::Result<Self> {
+    pub(crate) fn open(path: &Path, offset: u64, length: usize) -> io::Result<Self> {
         let file = File::open(path)?;
         let end = offset.checked_add(length as u64);
         if end.is_none_or(|end| file.metadata().is_ok_and(|file| file.len() < end)) {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         let mut options = MmapOptions::new();
-        // SAFETY: the bytes are read only. Whoever cuts the file of a running model off ends the
-        // process, as he does with ONNX Runtime, which maps weights in the same way.
+        // SAFETY: the bytes are only read. Our own files are replaced, never changed or shortened.
+        // Whoever cuts the weights of a running model off ends the process, as he does with ONNX
+        // Runtime, which maps them in the same way.
         let map = unsafe { options.offset(offset).len(length).map(&file)? };
         Ok(Self(map))
     }
 
     /// The bytes.
-    pub(super) fn bytes(&self) -> &[u8] {
+    pub(crate) fn bytes(&self) -> &[u8] {
         &self.0
     }
+}
 
-    /// The bytes as floats, where they lie as floats must.
-    pub(super) fn floats(&self) -> Option<&[f32]> {
-        // SAFETY: every pattern of bits is a float.
-        match unsafe { self.0.align_to() } {
-            ([], floats, []) => Some(floats),
-            _ => None,
-        }
+/// Bytes as floats, where they lie as floats must.
+pub(crate) fn floats(bytes: &[u8]) -> Option<&[f32]> {
+    // SAFETY: every pattern of bits is a float.
+    match unsafe { bytes.align_to() } {
+        ([], floats, []) => Some(floats),
+        _ => None,
     }
+}
 
-    /// The bytes as halves, where they lie as halves must.
-    pub(super) fn halves(&self) -> Option<&[f16]> {
-        // SAFETY: every pattern of bits is a half, which is sixteen bits and nothing else.
-        match unsafe { self.0.align_to() } {
-            ([], halves, []) => Some(halves),
-            _ => None,
-        }
+/// Bytes as halves, where they lie as halves must.
+pub(crate) fn halves(bytes: &[u8]) -> Option<&[f16]> {
+    // SAFETY: every pattern of bits is a half, which is sixteen bits and nothing else.
+    match unsafe { bytes.align_to() } {
+        ([], halves, []) => Some(halves),
+        _ => None,
     }
 }
 
@@ -69,11 +80,12 @@ mod tests {
         std::fs::write(&path, &bytes).unwrap();
         let mapped = Mapped::open(&path, 4, 8).unwrap();
         assert_eq!(mapped.bytes(), &bytes[4..]);
-        assert_eq!(mapped.floats(), Some(&floats[1..]));
-        let halves = mapped.halves().unwrap();
+        assert_eq!(super::floats(mapped.bytes()), Some(&floats[1..]));
+        let halves = halves(mapped.bytes()).unwrap();
         assert_eq!(halves[1], f16::from_f32(2.0));
         // Two bytes further a float does not lie as it must.
-        assert_eq!(Mapped::open(&path, 2, 8).unwrap().floats(), None);
+        let askew = Mapped::open(&path, 2, 8).unwrap();
+        assert_eq!(super::floats(askew.bytes()), None);
     }
 
     #[test]
