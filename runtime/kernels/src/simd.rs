@@ -84,14 +84,11 @@ pub(crate) trait Simd: Copy + Send + Sync {
     /// Asks for the memory at an offset behind `bytes` to be read soon; it may lie outside.
     fn prefetch(self, bytes: &[u8; UNIT], offset: usize);
 
-    /// The sum of all lanes.
+    /// Lane j is the sum of all lanes of `all[j]`.
     #[inline(always)]
-    fn sum(self, lanes: Self::F) -> f32 {
-        let mut numbers = [0.0; LANES];
-        let once = self.pairs(lanes, lanes);
-        let twice = self.pairs(once, once);
-        self.store(self.pairs(twice, twice), &mut numbers);
-        numbers[0]
+    fn sums(self, all: [Self::F; LANES]) -> Self::F {
+        let [a, b, c, d, e, f, g, h] = all;
+        self.pairs(self.fours(a, b, c, d), self.fours(e, f, g, h))
     }
 
     /// e to the power of each lane, to about 1e-7 of it; zero below the smallest normal number and

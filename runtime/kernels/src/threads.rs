@@ -10,7 +10,7 @@ use std::{
     thread::JoinHandle,
 };
 
-use crew::Crew;
+use crew::{Crew, Ranges};
 
 /// Threads that wait for work; dropped, they end.
 pub struct Threads {
@@ -61,14 +61,7 @@ impl Threads {
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
             Err(TryLockError::WouldBlock) => return work(0..items),
         };
-        self.crew.share(items, self.stride(items, grain), work);
-    }
-
-    /// Length of the ranges: some for each thread, so that one which is held up does less.
-    fn stride(&self, items: usize, grain: usize) -> usize {
-        const RANGES_PER_THREAD: usize = 16;
-        let ranges = self.count().saturating_mul(RANGES_PER_THREAD);
-        items.div_ceil(ranges).div_ceil(grain).saturating_mul(grain)
+        self.crew.share(work, Ranges { items, grain, threads: self.count() });
     }
 }
 

@@ -62,13 +62,15 @@ impl<K: Kind> Part<'_, K> {
     #[inline(always)]
     fn all<S: Simd, const PARTS: usize, const EACH: usize>(self, simd: S) {
         let Self { product, range } = self;
+        let mut factors = vec![[[0.0; LANES]; 4]; product.prepared.groups];
         for first in range.clone().step_by(LANES) {
             let rows = first..range.end.min(first + LANES);
             let mut m = 0;
             while m < product.rows {
+                let rows = rows.clone();
                 m += match product.rows - m {
-                    1..4 => product.eight::<S, PARTS, EACH, 1>(simd, rows.clone(), m),
-                    _ => product.eight::<S, PARTS, EACH, 4>(simd, rows.clone(), m),
+                    1..4 => product.eight::<S, PARTS, EACH, 1>(simd, rows, m, &mut factors),
+                    _ => product.eight::<S, PARTS, EACH, 4>(simd, rows, m, &mut factors),
                 };
             }
         }
@@ -83,80 +85,87 @@ impl<K: Kind> Few<'_, K> {
         simd: S,
         rows: Range<usize>,
         m: usize,
+        factors: &mut [[[f32; LANES]; 4]],
     ) -> usize {
-        let outputs = rows.len();
-        let first = rows.start;
-        let mut sums = [[0.0; LANES]; ROWS];
+        let mut sums = [simd.splat(0.0); ROWS];
         let mut gates = sums;
         for weights in self.gate.into_iter().chain([self.weights]) {
             gates = sums;
-            let first = rows.start;
-            for lane in 0..outputs.min(LANES) {
-                let row = Row::new(weights, first + lane);
-                let dots = dots::<S, K, PARTS, EACH, ROWS>(simd, row, self.prepared, m);
+            let mut lanes = [[simd.splat(0.0); LANES]; ROWS];
+            for lane in 0..rows.len().min(LANES) {
+                let row = Row::new(weights, rows.start + lane);
+                let dots = self.dots::<S, PARTS, EACH, ROWS>(simd, row, m, factors);
                 for row in 0..ROWS {
-                    sums[row][lane] = dots[row];
+                    lanes[row][lane] = dots[row];
                 }
             }
-        }
-        if self.gate.is_some() {
-            for (sums, gates) in sums.iter_mut().zip(&gates) {
-                let gates = gelu_lanes(simd, simd.load(gates));
-                simd.store(simd.mul(gates, simd.load(sums)), sums);
+            for row in 0..ROWS {
+                sums[row] = simd.sums(lanes[row]);
             }
         }
-        for (row, sums) in sums.iter().enumerate() {
-            self.output.set((m + row) * self.weights.rows + first, &sums[..outputs]);
+        for row in 0..ROWS {
+            if self.gate.is_some() {
+                sums[row] = simd.mul(gelu_lanes(simd, gates[row]), sums[row]);
+            }
+            let mut numbers = [0.0; LANES];
+            simd.store(sums[row], &mut numbers);
+            let place = (m + row) * self.weights.rows + rows.start;
+            self.output.set(place, &numbers[..rows.len().min(LANES)]);
         }
         ROWS
     }
-}
 
-/// The products of a row of weights with `ROWS` rows of activations.
-#[inline(always)]
-fn dots<S: Simd, K: Kind, const PARTS: usize, const EACH: usize, const ROWS: usize>(
-    simd: S,
-    row: Row<'_>,
-    prepared: &Prepared<K>,
-    m: usize,
-) -> [f32; ROWS] {
-    let mut rest = [[[0; UNIT]; EACH]; PARTS];
-    row.rest(rest.as_flattened_mut());
-    let whole: &[[[[u8; UNIT]; EACH]; PARTS]] = in_parts(row.units());
-    let groups = prepared.groups;
-    let mut chunks: [&[[[K::Chunk; EACH]; PARTS]]; ROWS] = [&[]; ROWS];
-    let (mut scales, mut activations) =
-        ([&prepared.scales[..0]; ROWS], [&prepared.sums[..0]; ROWS]);
-    for row in 0..ROWS {
-        let first = (m + row) * groups;
-        let units = first * PARTS * EACH..(first + groups) * PARTS * EACH;
-        chunks[row] = &in_parts(&prepared.chunks[units])[..groups];
-        scales[row] = &prepared.scales[first..][..groups];
-        activations[row] = &prepared.sums[first..][..groups];
-    }
-    let mut sums = [simd.splat(0.0); ROWS];
-    for index in 0..groups {
-        let units = whole.get(index).unwrap_or(&rest);
-        let mut of_rows = [&chunks[0][index]; ROWS];
-        for row in 1..ROWS {
-            of_rows[row] = &chunks[row][index];
-        }
-        let blocks = blocks::<S, K, PARTS, EACH, ROWS>(simd, units, of_rows);
-        let row_scales = row.scales(simd, index);
-        let zero = simd.add(row.zero_points(simd, index), simd.splat(-K::BIAS));
+    /// The products of a row of weights with `ROWS` rows of activations, each in eight sums.
+    #[inline(always)]
+    fn dots<S: Simd, const PARTS: usize, const EACH: usize, const ROWS: usize>(
+        &self,
+        simd: S,
+        row: Row<'_>,
+        m: usize,
+        factors: &mut [[[f32; LANES]; 4]],
+    ) -> [S::F; ROWS] {
+        let prepared = self.prepared;
+        let groups = prepared.groups;
+        let mut sums = [simd.splat(0.0); ROWS];
+        let mut chunks: [&[[[K::Chunk; EACH]; PARTS]]; ROWS] = [&[]; ROWS];
         for row in 0..ROWS {
-            let levels = simd.fnma(zero, simd.load(&activations[row][index]), blocks[row]);
-            let scales = simd.mul(row_scales, simd.load(&scales[row][index]));
-            sums[row] = simd.fma(levels, scales, sums[row]);
+            let first = (m + row) * groups;
+            let units = first * PARTS * EACH..(first + groups) * PARTS * EACH;
+            chunks[row] = in_parts(&prepared.chunks[units]);
         }
+        row.factors(simd, prepared, m, factors, &mut sums);
+        let units: &[[[[u8; UNIT]; EACH]; PARTS]] = in_parts(row.units());
+        let whole = units.len().min(factors.len());
+        let (units, factors, rest) = (&units[..whole], &factors[..whole], &factors[whole..]);
+        let mut of_groups = chunks;
+        for row in 0..ROWS {
+            of_groups[row] = &chunks[row][..whole];
+        }
+        for index in 0..whole {
+            let mut of_rows = [&of_groups[0][index]; ROWS];
+            for row in 1..ROWS {
+                of_rows[row] = &of_groups[row][index];
+            }
+            let blocks = blocks::<S, K, PARTS, EACH, ROWS>(simd, &units[index], of_rows);
+            for row in 0..ROWS {
+                sums[row] = simd.fma(blocks[row], simd.load(&factors[index][row]), sums[row]);
+            }
+        }
+        if let [factors, ..] = rest {
+            let mut units = [[[0; UNIT]; EACH]; PARTS];
+            row.rest(units.as_flattened_mut());
+            let mut of_rows = [&chunks[0][whole]; ROWS];
+            for row in 1..ROWS {
+                of_rows[row] = &chunks[row][whole];
+            }
+            let blocks = blocks::<S, K, PARTS, EACH, ROWS>(simd, &units, of_rows);
+            for row in 0..ROWS {
+                sums[row] = simd.fma(blocks[row], simd.load(&factors[row]), sums[row]);
+            }
+        }
+        sums
     }
-    let mut numbers = [0.0; ROWS];
-    for row in 0..ROWS {
-        numbers[row] = simd.sum(sums[row]);
-    }
-    numbers
 }
-
 /// Units of several groups, group by group, part by part.
 #[inline(always)]
 fn in_parts<T, const PARTS: usize, const EACH: usize>(units: &[T]) -> &[[[T; EACH]; PARTS]] {

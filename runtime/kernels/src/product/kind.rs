@@ -14,8 +14,11 @@ pub(super) trait Kind: Copy + Send + Sync {
     /// What [`Kind::dot`] takes off every level.
     const BIAS: f32;
 
-    /// The chunk of these activations; where there are fewer than a unit has, zero is added.
+    /// The chunk of as many activations as a unit has.
     fn chunk(values: &[Self::Value]) -> Self::Chunk;
+
+    /// The sum of a whole block of activations.
+    fn sum(values: &[Self::Value]) -> f32;
 
     /// Eight sums, each over neighbouring products.
     fn dot<S: Simd>(simd: S, levels: &[u8; UNIT], chunk: &Self::Chunk) -> S::F;
@@ -48,6 +51,11 @@ impl Kind for NibblesExact {
     }
 
     #[inline(always)]
+    fn sum(values: &[f32]) -> f32 {
+        sum(values)
+    }
+
+    #[inline(always)]
     fn dot<S: Simd>(simd: S, levels: &[u8; UNIT], chunk: &Self::Chunk) -> S::F {
         exact(simd, simd.nibbles(levels), chunk)
     }
@@ -65,6 +73,11 @@ impl Kind for BytesExact {
     }
 
     #[inline(always)]
+    fn sum(values: &[f32]) -> f32 {
+        sum(values)
+    }
+
+    #[inline(always)]
     fn dot<S: Simd>(simd: S, levels: &[u8; UNIT], chunk: &Self::Chunk) -> S::F {
         exact(simd, simd.bytes(levels), chunk)
     }
@@ -79,11 +92,18 @@ impl Kind for NibblesRounded {
     #[inline(always)]
     fn chunk(values: &[i8]) -> [i8; 64] {
         let mut chunk = [0; 64];
-        let (even, odd) = chunk.split_at_mut(UNIT);
-        for ((pair, even), odd) in values.chunks_exact(2).zip(even).zip(odd) {
-            (*even, *odd) = (pair[0], pair[1]);
+        let (pairs, _) = values.as_chunks::<2>();
+        let pairs: &[[i8; 2]; UNIT] = pairs.first_chunk().unwrap_or(&[[0; 2]; UNIT]);
+        for (at, [even, odd]) in pairs.iter().enumerate() {
+            chunk[at] = *even;
+            chunk[UNIT + at] = *odd;
         }
         chunk
+    }
+
+    #[inline(always)]
+    fn sum(values: &[i8]) -> f32 {
+        sum_of_levels(values)
     }
 
     #[inline(always)]
@@ -100,11 +120,12 @@ impl Kind for BytesRounded {
 
     #[inline(always)]
     fn chunk(values: &[i8]) -> [i8; UNIT] {
-        let mut chunk = [0; UNIT];
-        for (place, value) in chunk.iter_mut().zip(values) {
-            *place = *value;
-        }
-        chunk
+        values.first_chunk().copied().unwrap_or_default()
+    }
+
+    #[inline(always)]
+    fn sum(values: &[i8]) -> f32 {
+        sum_of_levels(values)
     }
 
     #[inline(always)]
@@ -136,4 +157,21 @@ fn exact<S: Simd, const PARTS: usize>(
         odd = simd.fma(levels[2 * part + 1], simd.load(&chunk[2 * part + 1]), odd);
     }
     simd.add(even, odd)
+}
+
+/// In as many sums side by side as a vector has lanes.
+#[inline(always)]
+fn sum(values: &[f32]) -> f32 {
+    let mut lanes = [0.0; LANES];
+    for values in values.as_chunks::<LANES>().0 {
+        for lane in 0..LANES {
+            lanes[lane] += values[lane];
+        }
+    }
+    lanes.iter().sum()
+}
+
+#[inline(always)]
+fn sum_of_levels(values: &[i8]) -> f32 {
+    values.iter().map(|&level| i32::from(level)).sum::<i32>() as f32
 }

@@ -43,35 +43,21 @@ impl<K: Kind> Prepared<K> {
         let mut chunks = Vec::with_capacity(rows * groups * chunks_per_group);
         let mut sums = vec![[0.0; LANES]; rows * groups];
         let mut lanes = vec![[1.0; LANES]; rows * groups];
+        let mut filled_up = vec![K::Value::default(); groups * LANES * block];
         for row in 0..rows {
-            let values = &values[row * columns..][..columns];
-            for chunk in 0..groups * chunks_per_group {
-                let first = columns.min(chunk * elements::<K>());
-                let last = columns.min(first + elements::<K>());
-                chunks.push(K::chunk(&values[first..last]));
+            filled_up[..columns].copy_from_slice(&values[row * columns..][..columns]);
+            for values in filled_up.chunks_exact(elements::<K>()) {
+                chunks.push(K::chunk(values));
             }
-            for index in 0..blocks {
-                let (group, lane) = (row * groups + index / LANES, index % LANES);
-                let values = &values[index * block..columns.min((index + 1) * block)];
-                sums[group][lane] = sum(values);
-                if let Some(scales) = scales {
-                    lanes[group][lane] = scales[row * blocks + index];
-                }
+            let sums = sums[row * groups..][..groups].as_flattened_mut();
+            for (sum, values) in sums.iter_mut().zip(filled_up.chunks_exact(block)) {
+                *sum = K::sum(values);
+            }
+            if let Some(scales) = scales {
+                let lanes = lanes[row * groups..][..groups].as_flattened_mut();
+                lanes[..blocks].copy_from_slice(&scales[row * blocks..][..blocks]);
             }
         }
         Self { chunks, scales: lanes, sums, groups, chunks_per_group }
     }
-}
-
-#[inline(always)]
-fn sum<V: Copy + Into<f32>>(values: &[V]) -> f32 {
-    let mut lanes = [0.0f32; LANES];
-    let (chunks, rest) = values.as_chunks::<LANES>();
-    for chunk in chunks {
-        for (lane, value) in lanes.iter_mut().zip(chunk) {
-            *lane += (*value).into();
-        }
-    }
-    let rest: f32 = rest.iter().map(|value| (*value).into()).sum();
-    lanes.iter().sum::<f32>() + rest
 }

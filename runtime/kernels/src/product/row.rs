@@ -2,6 +2,7 @@
 
 use half::f16;
 
+use super::{kind::Kind, prepared::Prepared};
 use crate::{
     Scales, Weights,
     simd::{LANES, Simd, UNIT},
@@ -47,49 +48,143 @@ impl<'a> Row<'a> {
     pub(super) fn rest(self, units: &mut [[u8; UNIT]]) {
         let whole = self.data.len() / self.group_bytes * self.group_bytes;
         let rest = &self.data[whole..];
-        if !rest.is_empty() {
-            units.as_flattened_mut()[..rest.len()].copy_from_slice(rest);
-        }
+        units.as_flattened_mut()[..rest.len()].copy_from_slice(rest);
     }
 
-    /// Scales of the eight blocks of a group, zero where there are fewer.
+    /// What the sum over each block is to be multiplied with, for `ROWS` rows of activations from `m`
+    /// on: the scale of the weights times that of the activations. From `sums` is taken what the zero
+    /// points make out.
     #[inline(always)]
-    pub(super) fn scales<S: Simd>(self, simd: S, group: usize) -> S::F {
+    pub(super) fn factors<S: Simd, K: Kind, const ROWS: usize>(
+        self,
+        simd: S,
+        activations: &Prepared<K>,
+        m: usize,
+        factors: &mut [[[f32; LANES]; 4]],
+        sums: &mut [S::F; ROWS],
+    ) {
+        let of = Factors { activations, m, factors, sums };
         match self.scales {
-            Scales::F32(scales) => match scales[group * LANES..].first_chunk() {
-                Some(eight) => simd.load(eight),
-                None => simd.load(&filled_up(&scales[group * LANES..])),
-            },
-            Scales::F16(scales) => match scales[group * LANES..].first_chunk() {
-                Some(eight) => simd.load_half(eight),
-                None => simd.load_half(&filled_up::<f16>(&scales[group * LANES..])),
-            },
+            Scales::F32(scales) => self.of_scales(simd, scales, of),
+            Scales::F16(scales) => self.of_scales(simd, scales, of),
         }
     }
 
-    /// Zero points of the eight blocks of a group.
     #[inline(always)]
-    pub(super) fn zero_points<S: Simd>(self, simd: S, index: usize) -> S::F {
+    fn of_scales<S: Simd, K: Kind, N: Number, const ROWS: usize>(
+        self,
+        simd: S,
+        scales: &[N],
+        of: Factors<'_, S, K, ROWS>,
+    ) {
         let Some(zero_points) = self.zero_points else {
-            return simd.splat((1 << (self.bits - 1)) as f32);
+            return of.fill(simd, scales, Middle(1 << (self.bits - 1)));
         };
-        let of_group = &zero_points[index * self.bits..];
-        let word: [u8; 8] = match of_group.first_chunk() {
-            Some(word) => *word,
-            None => filled_up(of_group),
-        };
-        if self.bits == 4 {
-            simd.nibbles_of_word(u64::from_le_bytes(word) as u32)
-        } else {
-            simd.bytes_of_word(u64::from_le_bytes(word))
+        match self.bits {
+            4 => of.fill(simd, scales, Nibbles(zero_points)),
+            _ => of.fill(simd, scales, Bytes(zero_points)),
         }
+    }
+}
+
+/// Factors to be filled in.
+struct Factors<'a, S: Simd, K: Kind, const ROWS: usize> {
+    activations: &'a Prepared<K>,
+    m: usize,
+    factors: &'a mut [[[f32; LANES]; 4]],
+    sums: &'a mut [S::F; ROWS],
+}
+
+impl<S: Simd, K: Kind, const ROWS: usize> Factors<'_, S, K, ROWS> {
+    #[inline(always)]
+    fn fill<N: Number, Z: ZeroPoints>(self, simd: S, scales: &[N], zero_points: Z) {
+        let groups = self.factors.len();
+        let (mut of_rows, mut activations) =
+            ([&[[0.0; LANES]][..0]; ROWS], [&[[0.0; LANES]][..0]; ROWS]);
+        for row in 0..ROWS {
+            let first = (self.m + row) * groups;
+            of_rows[row] = &self.activations.scales[first..][..groups];
+            activations[row] = &self.activations.sums[first..][..groups];
+        }
+        let bias = simd.splat(-K::BIAS);
+        for index in 0..groups {
+            let eight = match scales[index * LANES..].first_chunk() {
+                Some(eight) => N::load(simd, eight),
+                None => N::load(simd, &filled_up(&scales[index * LANES..])),
+            };
+            let zero = simd.add(zero_points.of_group(simd, index), bias);
+            for row in 0..ROWS {
+                let factor = simd.mul(eight, simd.load(&of_rows[row][index]));
+                let zeros = simd.mul(zero, simd.load(&activations[row][index]));
+                self.sums[row] = simd.fnma(zeros, factor, self.sums[row]);
+                simd.store(factor, &mut self.factors[index][row]);
+            }
+        }
+    }
+}
+
+/// An element type of scales.
+trait Number: Copy + Default {
+    fn load<S: Simd>(simd: S, eight: &[Self; LANES]) -> S::F;
+}
+
+impl Number for f32 {
+    #[inline(always)]
+    fn load<S: Simd>(simd: S, eight: &[Self; LANES]) -> S::F {
+        simd.load(eight)
+    }
+}
+
+impl Number for f16 {
+    #[inline(always)]
+    fn load<S: Simd>(simd: S, eight: &[Self; LANES]) -> S::F {
+        simd.load_half(eight)
+    }
+}
+
+/// The zero points of a row.
+trait ZeroPoints: Copy {
+    /// Those of the eight blocks of a group; of blocks that do not exist, any.
+    fn of_group<S: Simd>(self, simd: S, group: usize) -> S::F;
+}
+
+/// The same for all blocks.
+#[derive(Clone, Copy)]
+struct Middle(u16);
+#[derive(Clone, Copy)]
+struct Nibbles<'a>(&'a [u8]);
+#[derive(Clone, Copy)]
+struct Bytes<'a>(&'a [u8]);
+
+impl ZeroPoints for Middle {
+    #[inline(always)]
+    fn of_group<S: Simd>(self, simd: S, _: usize) -> S::F {
+        simd.splat(f32::from(self.0))
+    }
+}
+
+impl ZeroPoints for Nibbles<'_> {
+    #[inline(always)]
+    fn of_group<S: Simd>(self, simd: S, group: usize) -> S::F {
+        let bytes = &self.0[group * LANES / 2..];
+        let word = bytes.first_chunk().copied().unwrap_or_else(|| filled_up(bytes));
+        simd.nibbles_of_word(u32::from_le_bytes(word))
+    }
+}
+
+impl ZeroPoints for Bytes<'_> {
+    #[inline(always)]
+    fn of_group<S: Simd>(self, simd: S, group: usize) -> S::F {
+        let bytes = &self.0[group * LANES..];
+        let word = bytes.first_chunk().copied().unwrap_or_else(|| filled_up(bytes));
+        simd.bytes_of_word(u64::from_le_bytes(word))
     }
 }
 
 /// The numbers with zeros behind.
 #[inline(always)]
-fn filled_up<T: Copy + Default>(numbers: &[T]) -> [T; LANES] {
-    let mut all = [T::default(); LANES];
+fn filled_up<T: Copy + Default, const COUNT: usize>(numbers: &[T]) -> [T; COUNT] {
+    let mut all = [T::default(); COUNT];
     for (place, number) in all.iter_mut().zip(numbers) {
         *place = *number;
     }
