@@ -40,6 +40,7 @@ pub use grammar::{Constraint, ToolChoice};
 pub use inspect::Inspection;
 pub use model::{KvInfo, Model, ModelInfo, Options};
 pub use optimize::{
-    Checked, Int8, Kv, Levers, OptimizeError, OptimizeOptions, Report, optimize, remove_fast,
+    Checked, Int8, Kv, Levers, OptimizeError, OptimizeOptions, Report, Stored, optimize,
+    remove_fast,
 };
 pub use sample::Sampling;

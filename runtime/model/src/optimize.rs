@@ -8,15 +8,17 @@ mod levers;
 mod notes;
 mod reading;
 mod roles;
+mod scales;
 mod source;
 mod write;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use prost::Message as _;
 
 pub use error::OptimizeError;
-pub use levers::{Int8, Kv, Levers};
+pub use levers::{Int8, Kv, Levers, Stored};
 pub use notes::Checked;
 pub(crate) use notes::{KvNote, Notes, VERSION};
 
@@ -29,8 +31,9 @@ use crate::gemma::variant::Family;
 use crate::graph::{Element, Graph};
 use candidate::Candidate;
 use check::Arithmetic;
-use notes::SourceNote;
+use notes::{ReadNote, ScalesNote, SourceNote};
 use source::Source;
+pub(crate) use source::hexadecimal;
 use write::Written;
 
 /// What is to be made fast, and how.
@@ -63,6 +66,8 @@ pub struct Report {
     pub in_place: u64,
     /// Bytes of weights that are in the fast graph's file.
     pub copied: u64,
+    /// Bytes of scales that are in a file of their own beside it.
+    pub scales: u64,
     /// Operators of the published graph, and of the fast one.
     pub operators: [usize; 2],
     /// The switches, none of them left to the published graph.
@@ -99,15 +104,19 @@ pub fn optimize(folder: &Path, options: &OptimizeOptions) -> Result<Report, Opti
     let roles = roles::find(&source, &ports, &found.names.logits, &config).map_err(refused)?;
     let mut levers = options.levers;
     levers.kv = write::kept(levers.kv, &ports);
-    let Written { mut whole, in_place, copied } =
-        write::write(&source, &roles, &ports, &config, levers)?;
+    let mut candidate = Candidate::open(&source.path)?;
+    let Written { mut whole, in_place, copied, scales, read } =
+        write::write(&source, &roles, &ports, &config, levers, &candidate.scales)?;
     let mut notes = notes(&source, &ports, &config, levers);
+    notes.read = sampled(&source, read)?;
+    notes.scales = scales.map(|scales| scales_note(&source.path, &scales));
     let operators = [source.nodes.len(), whole.graph.as_ref().map_or(0, |body| body.node.len())];
     let mut report = Report {
         file: fast_path(&source.path),
         bytes: 0,
         in_place,
         copied,
+        scales: notes.scales.as_ref().map_or(0, |scales| scales.bytes),
         operators,
         levers,
         checked: Checked::default(),
@@ -117,20 +126,24 @@ pub fn optimize(folder: &Path, options: &OptimizeOptions) -> Result<Report, Opti
     if let Some((bytes, checked)) = there(&source.path, &notes).filter(|_| !options.force) {
         return Ok(Report { bytes, checked, was_there: true, ..report });
     }
-    let mut candidate = Candidate::open(&source.path)?;
     whole.metadata_props = vec![notes.entry()?];
     candidate.write(&whole.encode_to_vec())?;
     let arithmetic = Arithmetic {
         halves: graph.dtype.ends_with("16"),
         int8: source.nodes.iter().any(|node| node.int("accuracy_level") == Some(4)),
         half_kv: ports.kv.iter().all(|kv| kv.key.element == Element::F16),
+        half_scales: notes.scales.is_some(),
     };
     report.checked = check::compare(folder, &config, options, arithmetic.tolerance(levers))?;
     notes.checked = Some(report.checked);
     whole.metadata_props = vec![notes.entry()?];
+    let scales = notes.scales.as_ref().map(|scales| scales.file.as_str());
+    if let (Some(scales), Some(body)) = (scales, &mut whole.graph) {
+        body.relocate(&candidate.scales, scales);
+    }
     let bytes = whole.encode_to_vec();
     candidate.write(&bytes)?;
-    candidate.keep(&source.path)?;
+    candidate.keep(&source.path, scales)?;
     report.bytes = bytes.len() as u64;
     Ok(report)
 }
@@ -141,12 +154,61 @@ pub fn optimize(folder: &Path, options: &OptimizeOptions) -> Result<Report, Opti
 /// When the folder holds no decoder, or the file cannot be removed.
 pub fn remove_fast(folder: &Path, dtype: Option<&str>) -> Result<Option<PathBuf>, OptimizeError> {
     let config = Config::open(folder)?;
-    let path = fast_path(&find(folder, dtype, &config)?.decoder.path);
-    match std::fs::remove_file(&path) {
-        Ok(()) => Ok(Some(path)),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(source) => Err(OptimizeError::Write { path, source }),
+    let decoder = find(folder, dtype, &config)?.decoder.path;
+    let path = fast_path(&decoder);
+    let mut removed = None;
+    // The graph first: without it nobody looks for its scales.
+    for path in [path].into_iter().chain(beside(&decoder)) {
+        match std::fs::remove_file(&path) {
+            Ok(()) => removed = removed.or(Some(path)),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(source) => return Err(OptimizeError::Write { path, source }),
+        }
     }
+    Ok(removed)
+}
+
+/// What a file of scales is called that belongs to a decoder: its fast graph's name, and what tells its
+/// contents from others.
+fn scales_note(decoder: &Path, scales: &scales::Whole) -> ScalesNote {
+    let digits = scales.sha256.get(..DIGITS).unwrap_or(&scales.sha256);
+    let file = decoder.with_extension(format!("{SCALES}{digits}.onnx_data"));
+    let file = file.file_name().map(|name| name.to_string_lossy().into_owned());
+    ScalesNote { file: file.unwrap_or_default(), bytes: scales.bytes }
+}
+
+/// Digits that tell contents apart.
+const DIGITS: usize = 12;
+
+/// What stands between the name of a decoder and these digits.
+const SCALES: &str = "fast-";
+
+/// Files of scales beside a decoder.
+fn beside(decoder: &Path) -> Vec<PathBuf> {
+    let stem = fast_path(decoder);
+    let stem = stem.file_name().and_then(|name| name.to_str());
+    let stem = stem.and_then(|name| name.strip_suffix("fast.onnx")).unwrap_or_default();
+    let entries = decoder.parent().and_then(|folder| std::fs::read_dir(folder).ok());
+    let is_scales = |name: &str| {
+        let rest = name.strip_prefix(stem).and_then(|rest| rest.strip_prefix(SCALES));
+        let digits = rest.and_then(|rest| rest.strip_suffix(".onnx_data"));
+        digits.is_some_and(|digits| digits.bytes().all(|digit| digit.is_ascii_hexdigit()))
+    };
+    let paths = entries.into_iter().flatten().flatten().map(|entry| entry.path());
+    let name = |path: &PathBuf| path.file_name().and_then(|name| name.to_str()).map(is_scales);
+    paths.filter(|path| name(path) == Some(true)).collect()
+}
+
+/// What tells the files that were read from others of the same name.
+fn sampled(source: &Source, read: BTreeSet<String>) -> Result<Vec<ReadNote>, OptimizeError> {
+    let note = |file: String| {
+        let path = source.folder.join(&file);
+        match fast::sample(&path) {
+            Ok((bytes, sample)) => Ok(ReadNote { file, bytes, sample }),
+            Err(source) => Err(OptimizeError::Read { path, source }),
+        }
+    };
+    read.into_iter().map(note).collect()
 }
 
 fn find(folder: &Path, dtype: Option<&str>, config: &Config) -> Result<Folder, OptimizeError> {
@@ -191,7 +253,15 @@ fn notes(source: &Source, ports: &DecoderPorts, config: &Config, levers: Levers)
     let (bytes, sha256) = source.identity();
     let file = source.path.file_name().map(|name| name.to_string_lossy().into_owned());
     let source = SourceNote { file: file.unwrap_or_default(), bytes, sha256 };
-    Notes { version: VERSION, source, levers, kv: kv.collect(), checked: None }
+    Notes {
+        version: VERSION,
+        source,
+        read: Vec::new(),
+        scales: None,
+        levers,
+        kv: kv.collect(),
+        checked: None,
+    }
 }
 
 #[cfg(test)]

@@ -64,10 +64,14 @@ fn check(variant: &'static str) {
         let folder = fixture.assemble();
         let name = format!("{variant} {} {}", fixture.layout.name(), fixture.dtype);
         for engine in [EngineKind::Ort, EngineKind::Tract] {
-            let options = OptimizeOptions { engine, force: true, ..options_of(&fixture) };
-            let report = optimize(folder.path(), &options);
-            let report = report.unwrap_or_else(|error| panic!("{name} on {engine}: {error}"));
-            check_report(&format!("{name} on {engine}"), &fixture, &report);
+            for scales in ["published", "f16"] {
+                let mut options = OptimizeOptions { engine, force: true, ..options_of(&fixture) };
+                options.levers.set(&format!("scales={scales}")).unwrap();
+                let name = format!("{name} on {engine}, scales {scales}");
+                let report = optimize(folder.path(), &options);
+                let report = report.unwrap_or_else(|error| panic!("{name}: {error}"));
+                check_report(&name, &fixture, &report);
+            }
         }
     }
 }
@@ -82,7 +86,7 @@ fn check_report(name: &str, fixture: &Fixture, report: &Report) {
     assert!(report.bytes < bytes(&report.source) * 3 / 2, "{name}: {report:?}");
     let [published, fast] = report.operators;
     assert!(fast < published, "{name}: {report:?}");
-    if matches!(fixture.dtype, "fp32" | "q4") {
+    if matches!(fixture.dtype, "fp32" | "q4") && report.scales == 0 {
         assert!(checked.difference < 1e-3, "{name}: {checked:?}");
         assert_eq!(checked.same, checked.tokens, "{name}: {checked:?}");
     }
@@ -154,6 +158,61 @@ fn what_is_there_and_fits_is_not_written_again() {
     let removed = remove_fast(folder.path(), None).unwrap();
     assert_eq!(removed, Some(first.file));
     assert_eq!(remove_fast(folder.path(), None).unwrap(), None);
+}
+
+/// Files of scales beside the fast graph of a folder.
+fn scales(report: &Report) -> Vec<PathBuf> {
+    let beside = files(report.file.parent().unwrap());
+    let is_scales = |path: &PathBuf| path.to_str().unwrap().contains(".fast-");
+    beside.into_iter().filter(is_scales).collect()
+}
+
+#[test]
+fn scales_in_16_bits_lie_beside_the_fast_graph_and_go_with_it() {
+    let fixture = fixture(Layout::A, "q4");
+    let folder = fixture.assemble();
+    let with = |lever: &str| {
+        let mut options = options_of(&fixture);
+        options.levers.set(lever).unwrap();
+        optimize(folder.path(), &options).unwrap()
+    };
+    let halves = with("scales=f16");
+    let [file] = &scales(&halves)[..] else { panic!("{:?}", scales(&halves)) };
+    assert_eq!(fs::metadata(file).unwrap().len(), halves.scales);
+    let published = with("scales=published");
+    assert_eq!((published.scales, scales(&published)), (0, Vec::new()));
+    // What is read of the published files is that much less, and twice as much of scales.
+    let all = |report: &Report| report.in_place + report.copied;
+    assert_eq!(all(&published), all(&halves) + 2 * halves.scales, "{published:?} {halves:?}");
+    assert_eq!(scales(&with("scales=f16")), [file.clone()]);
+    assert!(with("scales=f16").was_there);
+    remove_fast(folder.path(), Some("q4")).unwrap();
+    assert!(!file.exists() && !halves.file.exists());
+}
+
+#[test]
+fn scales_of_other_weights_or_cut_off_are_not_used() {
+    let fixture = fixture(Layout::A, "q4");
+    let folder = fixture.assemble();
+    let report = optimize(folder.path(), &options_of(&fixture)).unwrap();
+    opens(folder.path()).unwrap();
+    let [file] = &scales(&report)[..] else { panic!("{:?}", scales(&report)) };
+    let whole = fs::read(file).unwrap();
+    fs::write(file, &whole[..whole.len() - 1]).unwrap();
+    let error = opens(folder.path()).unwrap_err();
+    assert!(error.contains(file.to_str().unwrap()) && error.contains("optimize`"), "{error}");
+    fs::write(file, &whole).unwrap();
+    opens(folder.path()).unwrap();
+    // The same graph on other weights.
+    let weights = report.source.with_extension("onnx_data");
+    let mut bytes = fs::read(&weights).unwrap();
+    bytes.iter_mut().take(4096).for_each(|byte| *byte ^= 1);
+    fs::write(&weights, bytes).unwrap();
+    let error = opens(folder.path()).unwrap_err();
+    assert!(
+        error.contains("it was made from another decoder_model_merged_q4.onnx_data"),
+        "{error}"
+    );
 }
 
 /// Whether a folder opens with its fast graph.

@@ -58,6 +58,7 @@ fn as_json(report: &Report) -> Value {
         "bytes": report.bytes,
         "bytes_in_place": report.in_place,
         "bytes_copied": report.copied,
+        "bytes_of_scales": report.scales,
         "operators": { "published": published, "fast": fast },
         "levers": report.levers,
         "checked": {
@@ -82,7 +83,11 @@ fn as_text(report: &Report) -> String {
     let bytes = size(report.bytes);
     line("fast graph", &format!("{}, {fast} operators, {bytes}{verb}", report.file.display()));
     let (stay, copied) = (size(report.in_place), size(report.copied));
-    line("weights", &format!("{stay} stay where they are, {copied} copied"));
+    let scales = match report.scales {
+        0 => String::new(),
+        bytes => format!(", {} of scales beside it", size(bytes)),
+    };
+    line("weights", &format!("{stay} stay where they are, {copied} copied{scales}"));
     line("levers", &report.levers.to_string());
     line("logits", &format!("{difference:.1e} largest difference, {tolerance} allowed"));
     line("greedy", &format!("{same} of {tokens} tokens the same"));
@@ -101,6 +106,7 @@ mod tests {
             bytes: 87_774,
             in_place: 1_280_000_000,
             copied: 15_616,
+            scales: 118_000_000,
             operators: [1_300, 700],
             levers: Levers::default(),
             checked: Checked { difference: 1.5e-4, tolerance: 0.01, tokens: 48, same: 47 },
@@ -114,7 +120,7 @@ mod tests {
         for part in [
             "published   m/onnx/decoder_model_merged_q4.onnx, 1300 operators\n",
             "fast graph  m/onnx/decoder_model_merged_q4.fast.onnx, 700 operators, 85.7 KiB\n",
-            "weights     1.2 GiB stay where they are, 15.2 KiB copied\n",
+            "weights     1.2 GiB stay where they are, 15.2 KiB copied, 112.5 MiB of scales beside it\n",
             "levers      share_rows=on late_query=on ring=on",
             "logits      1.5e-4 largest difference, 0.01 allowed\n",
             "greedy      47 of 48 tokens the same\n",

@@ -1,9 +1,9 @@
 //! The fast graph of a folder: where it lies, what it says of itself, and whether it is still that of
 //! the published decoder beside it.
 
-use std::fmt::{self, Write};
+use std::fmt;
 use std::fs::File;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
 use std::str::FromStr;
 
@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 
 use crate::error::Error;
 use crate::graph::Graph;
-use crate::optimize::{Notes, VERSION, candidate_path, fast_path};
+use crate::optimize::{Notes, VERSION, candidate_path, fast_path, hexadecimal};
 
 /// Which decoder of a folder runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -111,10 +111,39 @@ pub(crate) fn read(decoder: &Path, path: &Path) -> Result<(Graph, Notes), String
     let bytes = std::fs::metadata(decoder).map_err(|error| error.to_string())?.len();
     let is_source = name.is_some_and(|name| name == notes.source.file);
     let is_same = is_source && bytes == notes.source.bytes;
-    match is_same && checksum(decoder)? == notes.source.sha256 {
-        true => Ok((graph, notes)),
-        false => Err(format!("it was made from another {}", notes.source.file)),
+    if !is_same || checksum(decoder)? != notes.source.sha256 {
+        return Err(format!("it was made from another {}", notes.source.file));
     }
+    let folder = decoder.parent().unwrap_or(Path::new("."));
+    for read in &notes.read {
+        let found = sample(&folder.join(&read.file));
+        let found = found.map_err(|error| format!("{}: {error}", read.file))?;
+        if (found.0, &found.1) != (read.bytes, &read.sample) {
+            return Err(format!("it was made from another {}", read.file));
+        }
+    }
+    Ok((graph, notes))
+}
+
+/// Places of a file that a sample is taken of, and bytes at each.
+const SAMPLES: (u64, u64) = (64, 4096);
+
+/// Bytes of a file, and the SHA-256 of a sample of them in hexadecimal digits: enough to tell the
+/// weights of one training from those of another without reading all.
+///
+/// # Errors
+/// When the file cannot be read.
+pub(crate) fn sample(path: &Path) -> std::io::Result<(u64, String)> {
+    let mut file = File::open(path)?;
+    let bytes = file.metadata()?.len();
+    let mut hasher = Sha256::new();
+    let (places, length) = SAMPLES;
+    let last = bytes.saturating_sub(length);
+    for place in 0..places {
+        file.seek(SeekFrom::Start(last / (places - 1) * place))?;
+        std::io::copy(&mut Read::by_ref(&mut file).take(length), &mut hasher)?;
+    }
+    Ok((bytes, hexadecimal(&hasher.finalize())))
 }
 
 /// The SHA-256 of a file, in hexadecimal digits.
@@ -131,11 +160,7 @@ fn checksum(path: &Path) -> Result<String, String> {
         let length = bytes.len();
         file.consume(length);
     }
-    let mut text = String::new();
-    for byte in hasher.finalize() {
-        let _ = write!(text, "{byte:02x}");
-    }
-    Ok(text)
+    Ok(hexadecimal(&hasher.finalize()))
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! A whole graph file: read with everything in it, or written anew.
 
+use std::path::Path;
+
 use prost::Message;
 use prost::bytes::Bytes;
 
@@ -81,6 +83,16 @@ impl Body {
     /// Adds an output.
     pub(crate) fn give(&mut self, name: &str, element: i32, sides: &[Side]) {
         self.output.push(port(name, element, sides));
+    }
+
+    /// Has all tensors that lie in one file lie in another beside it.
+    pub(crate) fn relocate(&mut self, from: &Path, to: &str) {
+        let from = from.file_name().and_then(|name| name.to_str());
+        for tensor in &mut self.initializer {
+            if tensor.place().map(|(location, ..)| location) == from {
+                tensor.relocate(to);
+            }
+        }
     }
 
     /// Names of the inputs.

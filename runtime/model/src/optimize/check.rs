@@ -38,6 +38,8 @@ pub(super) struct Arithmetic {
     pub(super) int8: bool,
     /// The published one keeps keys and values in 16 bits.
     pub(super) half_kv: bool,
+    /// The fast one has scales in 16 bits that are published in 32.
+    pub(super) half_scales: bool,
 }
 
 impl Arithmetic {
@@ -46,7 +48,9 @@ impl Arithmetic {
         let by_int8 = (self.int8 || levers.int8 == Int8::On, 1.0);
         let by_halves = (self.halves, 0.25);
         let by_kv = (levers.kv == Kv::F16 && !self.half_kv, 0.1);
-        let reasons = [by_int8, by_halves, by_kv].into_iter().filter(|(is_so, _)| *is_so);
+        let by_scales = (self.half_scales, 0.1);
+        let reasons =
+            [by_int8, by_halves, by_kv, by_scales].into_iter().filter(|(is_so, _)| *is_so);
         reasons.map(|(_, tolerance)| tolerance).fold(0.01, f32::max)
     }
 }
@@ -165,12 +169,13 @@ mod tests {
 
     #[test]
     fn only_arithmetic_that_rounds_may_differ_much() {
-        let exact = Arithmetic { halves: false, int8: false, half_kv: false };
+        let exact = Arithmetic { halves: false, int8: false, half_kv: false, half_scales: false };
         let published = Levers { kv: Kv::F32, ..Levers::default() };
         assert!(exact.tolerance(published) <= 0.01);
         for (arithmetic, levers) in [
             (Arithmetic { halves: true, ..exact }, published),
             (Arithmetic { int8: true, ..exact }, published),
+            (Arithmetic { half_scales: true, ..exact }, published),
             (exact, Levers { kv: Kv::F16, ..published }),
             (exact, Levers { int8: Int8::On, ..published }),
         ] {

@@ -23,6 +23,18 @@ pub struct Levers {
     pub kv: Kv,
     /// Whether activations are rounded to eight bits for products with weights of few bits.
     pub int8: Int8,
+    /// How the scales of weights of few bits are stored.
+    pub scales: Stored,
+}
+
+/// How the scales of weights of few bits are stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Stored {
+    /// As they are published, where they are published.
+    Published,
+    /// In 16-bit floats in a file of their own, where these are exact enough.
+    F16,
 }
 
 /// How keys and values are kept.
@@ -59,13 +71,14 @@ impl Default for Levers {
             split_projection: true,
             kv: Kv::Published,
             int8: Int8::Published,
+            scales: Stored::F16,
         }
     }
 }
 
 /// Names of the levers with what they may be set to.
 const KNOWN: &str = "share_rows, late_query, ring, gated, split_projection=on|off, \
-                     kv=published|f32|f16, int8=published|on|off";
+                     kv=published|f32|f16, int8=published|on|off, scales=published|f16";
 
 impl Levers {
     /// Sets a lever, as in `gated=off`.
@@ -89,6 +102,9 @@ impl Levers {
             ("kv", _) => return value.parse().map(|kv| self.kv = kv).map_err(|()| refused()),
             ("int8", _) => {
                 return value.parse().map(|int8| self.int8 = int8).map_err(|()| refused());
+            }
+            ("scales", _) => {
+                return value.parse().map(|scales| self.scales = scales).map_err(|()| refused());
             }
             _ => return Err(refused()),
         };
@@ -123,7 +139,19 @@ impl FromStr for Int8 {
     }
 }
 
-/// As they are set: `share_rows=on ... kv=f32`.
+impl FromStr for Stored {
+    type Err = ();
+
+    fn from_str(name: &str) -> Result<Self, ()> {
+        match name {
+            "published" => Ok(Self::Published),
+            "f16" => Ok(Self::F16),
+            _ => Err(()),
+        }
+    }
+}
+
+/// As they are set: `share_rows=on ... scales=f16`.
 impl fmt::Display for Levers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let switch = |on: bool| if on { "on" } else { "off" };
@@ -137,9 +165,14 @@ impl fmt::Display for Levers {
             Int8::On => "on",
             Int8::Off => "off",
         };
+        let scales = match self.scales {
+            Stored::Published => "published",
+            Stored::F16 => "f16",
+        };
         write!(
             f,
-            "share_rows={} late_query={} ring={} gated={} split_projection={} kv={kv} int8={int8}",
+            "share_rows={} late_query={} ring={} gated={} split_projection={} kv={kv} int8={int8} \
+             scales={scales}",
             switch(self.share_rows),
             switch(self.late_query),
             switch(self.ring),
@@ -163,7 +196,7 @@ mod tests {
         }
         assert_eq!(levers, Levers::default());
         let turned = "share_rows=off late_query=off ring=off gated=off split_projection=off kv=f16 \
-                      int8=on";
+                      int8=on scales=published";
         turned.split(' ').filter(|set| !set.is_empty()).for_each(|set| levers.set(set).unwrap());
         assert_eq!(levers.to_string(), turned);
         let text = serde_json::to_string(&levers).unwrap();

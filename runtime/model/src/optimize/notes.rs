@@ -7,7 +7,7 @@ use crate::error::Error;
 use crate::graph::tensor::Entry;
 
 /// Version of the fast graph; one with another version is written again.
-pub(crate) const VERSION: u32 = 1;
+pub(crate) const VERSION: u32 = 2;
 
 /// What a fast graph says about itself.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -16,6 +16,10 @@ pub(crate) struct Notes {
     pub(crate) version: u32,
     /// The published graph that it was made of.
     pub(crate) source: SourceNote,
+    /// Published files beside that graph whose numbers made a difference, when it was made.
+    pub(crate) read: Vec<ReadNote>,
+    /// Scales that lie in a file of their own.
+    pub(crate) scales: Option<ScalesNote>,
     /// The switches that it was made with.
     pub(crate) levers: Levers,
     /// Keys and values of the layers that have some of their own, in the order of the layers.
@@ -33,6 +37,26 @@ pub(crate) struct SourceNote {
     pub(crate) bytes: u64,
     /// SHA-256 of its file, in hexadecimal digits.
     pub(crate) sha256: String,
+}
+
+/// A file whose numbers made a difference.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ReadNote {
+    /// Its name in the graph.
+    pub(crate) file: String,
+    /// Its bytes.
+    pub(crate) bytes: u64,
+    /// SHA-256 of a sample of it, in hexadecimal digits.
+    pub(crate) sample: String,
+}
+
+/// Scales in a file of their own.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ScalesNote {
+    /// Name of the file, which lies beside the fast graph.
+    pub(crate) file: String,
+    /// Its bytes.
+    pub(crate) bytes: u64,
 }
 
 /// Keys and values of a layer.

@@ -11,6 +11,7 @@ use super::OptimizeError;
 use crate::graph::edit::Node;
 use crate::graph::tensor::{Tensor, width};
 use crate::graph::whole::Whole;
+use crate::mapped::Mapped;
 
 /// Files beyond this are no ONNX files: their format ends there.
 const FILE_BYTES_MAX: u64 = 2 << 30;
@@ -123,14 +124,43 @@ impl Source {
         }
     }
 
+    /// The bytes of a tensor, wherever they lie; `None` where they are not all there.
+    pub(super) fn numbers(&self, tensor: &Tensor) -> Option<Numbers> {
+        let length = usize::try_from(tensor.bytes()?).ok().filter(|length| *length > 0)?;
+        if !tensor.is_external() {
+            return (tensor.raw_data.len() == length)
+                .then(|| Numbers::Inside(tensor.raw_data.clone()));
+        }
+        let (location, offset, _) = tensor.place()?;
+        let mapped = Mapped::open(&self.folder.join(location), offset, length);
+        mapped.ok().map(Numbers::Beside)
+    }
+
     /// Bytes of the file and their SHA-256.
     pub(super) fn identity(&self) -> (u64, String) {
         (self.file.len() as u64, hexadecimal(&Sha256::digest(&self.file)))
     }
 }
 
+/// The bytes of a tensor.
+pub(super) enum Numbers {
+    /// In the graph file.
+    Inside(Bytes),
+    /// In another.
+    Beside(Mapped),
+}
+
+impl Numbers {
+    pub(super) fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Inside(bytes) => bytes,
+            Self::Beside(mapped) => mapped.bytes(),
+        }
+    }
+}
+
 /// Two digits for each byte.
-pub(super) fn hexadecimal(bytes: &[u8]) -> String {
+pub(crate) fn hexadecimal(bytes: &[u8]) -> String {
     bytes.iter().fold(String::new(), |mut text, byte| {
         let _ = write!(text, "{byte:02x}");
         text

@@ -5,11 +5,13 @@ mod copy;
 mod layer;
 mod weights;
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
+use std::path::Path;
 
 use super::OptimizeError;
 use super::levers::{Kv, Levers};
 use super::roles::{PerLayer, Roles, Tokens};
+use super::scales::{self, Scales};
 use super::source::Source;
 use crate::gemma::config::{Config, LayerKind};
 use crate::gemma::ports::DecoderPorts;
@@ -53,6 +55,10 @@ pub(super) struct Written {
     pub(super) in_place: u64,
     /// Bytes of weights that are in the new file.
     pub(super) copied: u64,
+    /// Scales that were written for it.
+    pub(super) scales: Option<scales::Whole>,
+    /// Published files beside the graph whose numbers made a difference, by their names in it.
+    pub(super) read: BTreeSet<String>,
 }
 
 /// Writes one fast graph.
@@ -65,18 +71,22 @@ struct Writer<'s> {
     known: HashSet<String>,
     in_place: u64,
     copied: u64,
+    scales: Scales<'s>,
+    /// Published files that were read for more than their places.
+    read: BTreeSet<String>,
 }
 
-/// Writes the fast graph of a decoder.
+/// Writes the fast graph of a decoder, and what it needs of scales to `scales`.
 ///
 /// # Errors
 /// When weights are stored in a way that our operators do not take.
-pub(super) fn write(
-    source: &Source,
+pub(super) fn write<'s>(
+    source: &'s Source,
     roles: &Roles<'_>,
-    ports: &DecoderPorts,
-    config: &Config,
+    ports: &'s DecoderPorts,
+    config: &'s Config,
     levers: Levers,
+    scales: &Path,
 ) -> Result<Written, OptimizeError> {
     let refused = |reason: String| OptimizeError::graph(&source.path, reason);
     let body = Body::named(OURS);
@@ -89,11 +99,14 @@ pub(super) fn write(
         known: HashSet::new(),
         in_place: 0,
         copied: 0,
+        scales: Scales::new(source, scales),
+        read: BTreeSet::new(),
     };
     writer.decoder(roles).map_err(refused)?;
     let set = |domain: &str, version| OperatorSet { domain: domain.into(), version };
     let opset_import = vec![set("", source.opset.max(OPSET)), set(CONTRIB, 1), set(OURS, 1)];
-    let Writer { body, in_place, copied, .. } = writer;
+    let Writer { body, in_place, copied, scales, read, .. } = writer;
+    let scales = scales.end()?;
     let whole = Whole {
         ir_version: IR_VERSION,
         producer_name: OURS.into(),
@@ -102,7 +115,7 @@ pub(super) fn write(
         opset_import,
         metadata_props: Vec::new(),
     };
-    Ok(Written { whole, in_place, copied })
+    Ok(Written { whole, in_place, copied, scales, read })
 }
 
 /// How keys and values are kept, where the switch leaves it to the published graph.

@@ -2,7 +2,7 @@
 //! what is not.
 
 use crate::cell::{CONTINUED, Outcome};
-use crate::fixture::{Fixture, Layout};
+use crate::fixture::{Decoder, Fixture, Layout};
 
 /// What a cell must be.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -18,6 +18,9 @@ pub(crate) enum Bar {
 
 /// The bar where the arithmetic is f32 and the reference has the same weights.
 const EXACT: f32 = 1e-3;
+
+/// The bar where scales of weights are rounded to half precision, and nothing else.
+const HALF_SCALES: f32 = 0.05;
 
 /// The bar where activations are rounded to half precision after every operation, which
 /// transformers in f32 does not do.
@@ -44,6 +47,7 @@ pub(crate) fn bar(fixture: &Fixture, case: &str) -> Bar {
         return Bar::Refused("its folder has no audio_encoder");
     }
     match fixture.dtype {
+        _ if fixture.decoder == Decoder::Halved => Bar::Near(HALF_SCALES),
         "fp16" | "q4f16" => Bar::Near(HALF),
         "q8" => Bar::Near(BYTES),
         _ => Bar::Exact(EXACT),

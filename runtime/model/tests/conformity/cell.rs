@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use gemma_runtime::{EngineKind, Fast, Model, OptimizeOptions, Options, Trace, optimize};
+use gemma_runtime::{EngineKind, Fast, Model, OptimizeOptions, Options, Stored, Trace, optimize};
 
 use crate::conversation;
 use crate::fixture::{self, Answer, CASES, Decoder, Fixture, Layout};
@@ -48,9 +48,12 @@ pub(crate) fn run(fixture: &Fixture, engine: EngineKind) -> Vec<Cell> {
     let options = options(fixture, engine);
     let fast = match fixture.decoder {
         Decoder::Published => Fast::Off,
-        Decoder::Fast => {
+        Decoder::Fast | Decoder::Halved => {
             let dtype = options.dtype.clone();
-            let options = OptimizeOptions { dtype, ..OptimizeOptions::default() };
+            let mut options = OptimizeOptions { dtype, ..OptimizeOptions::default() };
+            if fixture.decoder == Decoder::Fast {
+                options.levers.scales = Stored::Published;
+            }
             optimize(folder.path(), &options).unwrap();
             Fast::Required
         }

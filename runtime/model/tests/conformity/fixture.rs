@@ -52,8 +52,10 @@ impl Layout {
 pub(crate) enum Decoder {
     /// The published one.
     Published,
-    /// The fast graph that is made from it.
+    /// The fast graph that is made from it, with the numbers that are published.
     Fast,
+    /// The fast graph as it is made unless a switch is set: with scales in 16 bits.
+    Halved,
 }
 
 impl Decoder {
@@ -62,6 +64,7 @@ impl Decoder {
         match self {
             Self::Published => "published",
             Self::Fast => "fast",
+            Self::Halved => "fast, halved scales",
         }
     }
 }
@@ -111,6 +114,9 @@ pub(crate) fn of_variant(variant: &'static str) -> Vec<Fixture> {
     let fast = all.iter().chain(more).map(fixture(Decoder::Fast));
     // Neither a mixture of experts nor products in eight bits have fast operators yet.
     let can_be_fast = |fixture: &Fixture| fixture.variant != "26b" && fixture.dtype != "q8";
+    // Other precisions have no scales in 32 bits.
+    let halved = all.iter().chain(more).filter(|(_, dtype)| *dtype == "q4");
+    let fast = fast.chain(halved.map(fixture(Decoder::Halved)));
     published.chain(fast.filter(can_be_fast)).collect()
 }
 

@@ -3,7 +3,7 @@
 use super::{OURS, Writer};
 use crate::graph::edit::Attribute;
 use crate::graph::tensor::{Tensor, element};
-use crate::optimize::levers::Int8;
+use crate::optimize::levers::{Int8, Stored};
 use crate::optimize::reading::{Product, Weights};
 
 /// Accuracy level that stands for activations in eight bits.
@@ -65,6 +65,17 @@ impl Block {
         Ok(Self { rows, columns, bits, block, accuracy })
     }
 
+    /// Whether all zero points are in the middle of the levels; rows of an odd number of them in 4 bits
+    /// have another 4 bits that nobody reads.
+    fn are_middle(&self, zeros: &[u8]) -> bool {
+        let per_row = self.columns.div_ceil(self.block) * self.bits;
+        let middle = if self.bits == 4 { 0x88 } else { 0x80 };
+        zeros.chunks(per_row.div_ceil(8)).all(|row| {
+            let (whole, rest) = row.split_at(row.len().min(per_row / 8));
+            whole.iter().all(|&byte| byte == middle) && rest.iter().all(|byte| byte & 0xf == 8)
+        })
+    }
+
     fn attributes(&self, int8: Int8) -> Vec<Attribute> {
         let accuracy = match int8 {
             Int8::Published => self.accuracy,
@@ -101,7 +112,7 @@ impl Writer<'_> {
         (from, to): (usize, usize),
     ) -> Result<(), String> {
         let is_part = to - from != product.columns;
-        let (tensors, zeros) = match product.weights {
+        let ([data, scales], zeros) = match product.weights {
             Weights::Plain(..) if is_part => return Err("its weights cannot be cut".into()),
             Weights::Plain(tensor, turned) => {
                 let matrix = self.matrix(tensor, turned);
@@ -111,8 +122,11 @@ impl Writer<'_> {
             Weights::Blocks(tensors, zeros) => (tensors, zeros),
         };
         let mut block = Block::of(product)?;
+        let zeros = self.zeros(zeros, block);
+        let halves = self.halves([scales]);
+        let scales = halves.as_ref().map_or(scales, |[halves]| halves);
         let mut inputs = vec![of.to_owned()];
-        for tensor in tensors.into_iter().chain(zeros) {
+        for tensor in [data, scales].into_iter().chain(zeros) {
             inputs.push(match is_part {
                 true => self.rows(tensor, (from, to), block.rows)?,
                 false => self.weight(tensor),
@@ -140,13 +154,45 @@ impl Writer<'_> {
         if !is_one {
             return self.gated_apart(output, of, [gate, up]);
         }
+        let block = Block::of(gate)?;
+        let [c, f] = [c, f].map(|zeros| self.zeros(zeros, block));
+        let halves = self.halves([b, e]);
+        let [b, e] = halves.as_ref().map_or([b, e], |[b, e]| [b, e]);
         let weight =
             |tensor: Option<&Tensor>| tensor.map_or_else(String::new, |tensor| self.weight(tensor));
         let names = [Some(a), Some(b), c, Some(d), Some(e), f].map(weight);
         let inputs: Vec<&str> = [of].into_iter().chain(names.iter().map(String::as_str)).collect();
-        let attributes = Block::of(gate)?.attributes(self.levers.int8);
+        let attributes = block.attributes(self.levers.int8);
         self.op(OURS, "GatedProduct", &inputs, output, &attributes);
         Ok(())
+    }
+
+    /// Scales in 16 bits, where they are wanted and exact enough.
+    fn halves<const COUNT: usize>(&mut self, scales: [&Tensor; COUNT]) -> Option<[Tensor; COUNT]> {
+        if self.levers.scales == Stored::Published {
+            return None;
+        }
+        let halves = self.scales.in_halves(scales)?;
+        scales.into_iter().for_each(|scales| self.note(scales));
+        Some(halves)
+    }
+
+    /// The zero points of a matrix, unless all are in the middle, where the operators expect them.
+    fn zeros<'t>(&mut self, zeros: Option<&'t Tensor>, block: Block) -> Option<&'t Tensor> {
+        let zeros = zeros?;
+        let numbers = self.source.numbers(zeros);
+        let are_needed = numbers.is_none_or(|numbers| !block.are_middle(numbers.bytes()));
+        if !are_needed {
+            self.note(zeros);
+        }
+        are_needed.then_some(zeros)
+    }
+
+    /// Notes that the numbers of a tensor made a difference.
+    fn note(&mut self, tensor: &Tensor) {
+        if let Some((location, ..)) = tensor.place().filter(|_| tensor.is_external()) {
+            self.read.insert(location.to_owned());
+        }
     }
 
     fn gated_apart(
@@ -224,6 +270,7 @@ impl Writer<'_> {
     fn add(&mut self, tensor: Tensor) {
         let bytes = tensor.bytes().unwrap_or(0);
         match tensor.is_external() {
+            true if self.scales.hold(&tensor) => {}
             true => self.in_place += bytes,
             false => self.copied += bytes,
         }
