@@ -58,10 +58,10 @@ pub(crate) trait Simd: Copy + Send + Sync {
         self.pairs(self.pairs(a, b), self.pairs(c, d))
     }
 
-    /// The eight numbers of 4 bits in a word, the lowest bits first.
-    fn nibbles_of_word(self, word: u32) -> Self::F;
-    /// The eight bytes of a word, the lowest first.
-    fn bytes_of_word(self, word: u64) -> Self::F;
+    /// The eight numbers of 4 bits in a word, the lowest bits of the first byte first.
+    fn nibbles_of_word(self, word: &[u8; 4]) -> Self::F;
+    /// The eight bytes of a word.
+    fn bytes_of_word(self, word: &[u8; 8]) -> Self::F;
     /// 64 levels of 4 bits; lane j of vector i is element 8 j + i.
     fn nibbles(self, levels: &[u8; UNIT]) -> [Self::F; 8];
     /// 32 levels of 8 bits; lane j of vector i is element 4 j + i.
@@ -70,6 +70,17 @@ pub(crate) trait Simd: Copy + Send + Sync {
     /// Lane j is the sum over elements 8 j to 8 j + 7 of level times rounded activation; `rounded` has
     /// the 32 elements with even index, then the 32 others.
     fn nibbles_dot(self, levels: &[u8; UNIT], rounded: &[i8; 64]) -> Self::F;
+    /// Lane j is the sum over elements 32 j to 32 j + 31 of level times rounded activation, over four
+    /// units side by side; each as in [`Simd::nibbles_dot`].
+    #[inline(always)]
+    fn nibbles_dots(self, levels: [&[u8; UNIT]; 4], rounded: [&[i8; 64]; 4]) -> Self::F {
+        self.fours(
+            self.nibbles_dot(levels[0], rounded[0]),
+            self.nibbles_dot(levels[1], rounded[1]),
+            self.nibbles_dot(levels[2], rounded[2]),
+            self.nibbles_dot(levels[3], rounded[3]),
+        )
+    }
     /// Lane j is the sum over elements 4 j to 4 j + 3 of (level - 128) times rounded activation.
     fn bytes_dot(self, levels: &[u8; UNIT], rounded: &[i8; UNIT]) -> Self::F;
     /// The integer sums of [`Simd::steps`] over `levels`, for `ROWS` rows of activations: lane n is

@@ -3,9 +3,13 @@
 
 use std::ops::Range;
 
-use super::{kind::Kind, prepared::Prepared, row::Row};
+use super::{
+    kind::Kind,
+    prepared::Prepared,
+    row::{Bytes, Middle, Nibbles, Number, Row, Rows, ZeroPoints, filled_up},
+};
 use crate::{
-    Threads, Weights,
+    Scales, Threads, Weights,
     gelu::gelu_lanes,
     output::Output,
     simd::{Kernel, LANES, Simd, UNIT},
@@ -62,15 +66,13 @@ impl<K: Kind> Part<'_, K> {
     #[inline(always)]
     fn all<S: Simd, const PARTS: usize, const EACH: usize>(self, simd: S) {
         let Self { product, range } = self;
-        let mut factors = vec![[[0.0; LANES]; 4]; product.prepared.groups];
         for first in range.clone().step_by(LANES) {
             let rows = first..range.end.min(first + LANES);
             let mut m = 0;
             while m < product.rows {
-                let rows = rows.clone();
                 m += match product.rows - m {
-                    1..4 => product.eight::<S, PARTS, EACH, 1>(simd, rows, m, &mut factors),
-                    _ => product.eight::<S, PARTS, EACH, 4>(simd, rows, m, &mut factors),
+                    1..4 => product.eight::<S, PARTS, EACH, 1>(simd, rows.clone(), m),
+                    _ => product.eight::<S, PARTS, EACH, 4>(simd, rows.clone(), m),
                 };
             }
         }
@@ -85,23 +87,16 @@ impl<K: Kind> Few<'_, K> {
         simd: S,
         rows: Range<usize>,
         m: usize,
-        factors: &mut [[[f32; LANES]; 4]],
     ) -> usize {
+        let given = Given::<K, PARTS, EACH, ROWS>::new(self.prepared, m);
         let mut sums = [simd.splat(0.0); ROWS];
         let mut gates = sums;
         for weights in self.gate.into_iter().chain([self.weights]) {
             gates = sums;
-            let mut lanes = [[simd.splat(0.0); LANES]; ROWS];
-            for lane in 0..rows.len().min(LANES) {
-                let row = Row::new(weights, rows.start + lane);
-                let dots = self.dots::<S, PARTS, EACH, ROWS>(simd, row, m, factors);
-                for row in 0..ROWS {
-                    lanes[row][lane] = dots[row];
-                }
-            }
-            for row in 0..ROWS {
-                sums[row] = simd.sums(lanes[row]);
-            }
+            sums = match weights.scales {
+                Scales::F32(scales) => of_scales(simd, weights, scales, rows.clone(), &given),
+                Scales::F16(scales) => of_scales(simd, weights, scales, rows.clone(), &given),
+            };
         }
         for row in 0..ROWS {
             if self.gate.is_some() {
@@ -114,58 +109,161 @@ impl<K: Kind> Few<'_, K> {
         }
         ROWS
     }
+}
 
-    /// The products of a row of weights with `ROWS` rows of activations, each in eight sums.
+#[inline(always)]
+fn of_scales<
+    S: Simd,
+    K: Kind,
+    N: Number,
+    const PARTS: usize,
+    const EACH: usize,
+    const ROWS: usize,
+>(
+    simd: S,
+    weights: &Weights<'_>,
+    scales: &[N],
+    rows: Range<usize>,
+    given: &Given<'_, K, PARTS, EACH, ROWS>,
+) -> [S::F; ROWS] {
+    match (weights.zero_points, K::BITS) {
+        (None, _) => of_rows(simd, &Rows::new(weights, scales, Middle::<K>::new()), rows, given),
+        (Some(zeros), 4) => of_rows(simd, &Rows::new(weights, scales, Nibbles(zeros)), rows, given),
+        (Some(zeros), _) => of_rows(simd, &Rows::new(weights, scales, Bytes(zeros)), rows, given),
+    }
+}
+
+/// The outputs of up to eight rows of weights, one in each lane.
+#[inline(always)]
+fn of_rows<
+    S: Simd,
+    K: Kind,
+    N: Number,
+    Z: ZeroPoints,
+    const PARTS: usize,
+    const EACH: usize,
+    const ROWS: usize,
+>(
+    simd: S,
+    weights: &Rows<'_, N, Z>,
+    rows: Range<usize>,
+    given: &Given<'_, K, PARTS, EACH, ROWS>,
+) -> [S::F; ROWS] {
+    let mut lanes = [[simd.splat(0.0); LANES]; ROWS];
+    for lane in 0..rows.len().min(LANES) {
+        let sums = dots(simd, weights.row(rows.start + lane), given);
+        for row in 0..ROWS {
+            lanes[row][lane] = sums[row];
+        }
+    }
+    let mut outputs = [simd.splat(0.0); ROWS];
+    for row in 0..ROWS {
+        outputs[row] = simd.sums(lanes[row]);
+    }
+    outputs
+}
+
+/// `ROWS` rows of activations in groups.
+struct Given<'a, K: Kind, const PARTS: usize, const EACH: usize, const ROWS: usize> {
+    chunks: [&'a [[[K::Chunk; EACH]; PARTS]]; ROWS],
+    scales: [&'a [[f32; LANES]]; ROWS],
+    sums: [&'a [[f32; LANES]]; ROWS],
+}
+
+impl<'a, K: Kind, const PARTS: usize, const EACH: usize, const ROWS: usize>
+    Given<'a, K, PARTS, EACH, ROWS>
+{
+    /// Those from `m` on.
     #[inline(always)]
-    fn dots<S: Simd, const PARTS: usize, const EACH: usize, const ROWS: usize>(
-        &self,
-        simd: S,
-        row: Row<'_>,
-        m: usize,
-        factors: &mut [[[f32; LANES]; 4]],
-    ) -> [S::F; ROWS] {
-        let prepared = self.prepared;
+    fn new(prepared: &'a Prepared<K>, m: usize) -> Self {
         let groups = prepared.groups;
-        let mut sums = [simd.splat(0.0); ROWS];
-        let mut chunks: [&[[[K::Chunk; EACH]; PARTS]]; ROWS] = [&[]; ROWS];
+        let mut new = Self { chunks: [&[]; ROWS], scales: [&[]; ROWS], sums: [&[]; ROWS] };
         for row in 0..ROWS {
             let first = (m + row) * groups;
             let units = first * PARTS * EACH..(first + groups) * PARTS * EACH;
-            chunks[row] = in_parts(&prepared.chunks[units]);
+            new.chunks[row] = &in_parts(&prepared.chunks[units])[..groups];
+            new.scales[row] = &prepared.scales[first..][..groups];
+            new.sums[row] = &prepared.sums[first..][..groups];
         }
-        row.factors(simd, prepared, m, factors, &mut sums);
-        let units: &[[[[u8; UNIT]; EACH]; PARTS]] = in_parts(row.units());
-        let whole = units.len().min(factors.len());
-        let (units, factors, rest) = (&units[..whole], &factors[..whole], &factors[whole..]);
-        let mut of_groups = chunks;
+        new
+    }
+
+    /// The first groups.
+    #[inline(always)]
+    fn first(&self, groups: usize) -> Self {
+        let mut first = Self { ..*self };
         for row in 0..ROWS {
-            of_groups[row] = &chunks[row][..whole];
+            first.chunks[row] = &self.chunks[row][..groups];
+            first.scales[row] = &self.scales[row][..groups];
+            first.sums[row] = &self.sums[row][..groups];
         }
-        for index in 0..whole {
-            let mut of_rows = [&of_groups[0][index]; ROWS];
-            for row in 1..ROWS {
-                of_rows[row] = &of_groups[row][index];
-            }
-            let blocks = blocks::<S, K, PARTS, EACH, ROWS>(simd, &units[index], of_rows);
-            for row in 0..ROWS {
-                sums[row] = simd.fma(blocks[row], simd.load(&factors[index][row]), sums[row]);
-            }
-        }
-        if let [factors, ..] = rest {
-            let mut units = [[[0; UNIT]; EACH]; PARTS];
-            row.rest(units.as_flattened_mut());
-            let mut of_rows = [&chunks[0][whole]; ROWS];
-            for row in 1..ROWS {
-                of_rows[row] = &chunks[row][whole];
-            }
-            let blocks = blocks::<S, K, PARTS, EACH, ROWS>(simd, &units, of_rows);
-            for row in 0..ROWS {
-                sums[row] = simd.fma(blocks[row], simd.load(&factors[row]), sums[row]);
-            }
-        }
-        sums
+        first
     }
 }
+
+/// The products of a row of weights with `ROWS` rows of activations, each in eight sums.
+#[inline(always)]
+fn dots<
+    S: Simd,
+    K: Kind,
+    N: Number,
+    Z: ZeroPoints,
+    const PARTS: usize,
+    const EACH: usize,
+    const ROWS: usize,
+>(
+    simd: S,
+    row: Row<'_, N, Z>,
+    given: &Given<'_, K, PARTS, EACH, ROWS>,
+) -> [S::F; ROWS] {
+    let mut sums = [simd.splat(0.0); ROWS];
+    let units: &[[[[u8; UNIT]; EACH]; PARTS]] = in_parts(row.data.as_chunks().0);
+    let (eights, rest) = row.scales.as_chunks();
+    let groups = given.scales[0].len();
+    let whole = groups.min(units.len()).min(eights.len());
+    let (units, eights, zeros) = (&units[..whole], &eights[..whole], row.zeros.first(whole));
+    let of_whole = given.first(whole);
+    for index in 0..whole {
+        let scales = N::load(simd, &eights[index]);
+        let zeros = zeros.of_group(simd, index);
+        group(simd, &units[index], scales, zeros, &of_whole, index, &mut sums);
+    }
+    if whole < groups {
+        let mut units = [[[0; UNIT]; EACH]; PARTS];
+        let bytes = units.as_flattened_mut().as_flattened_mut();
+        let left = &row.data[whole * bytes.len()..];
+        bytes[..left.len()].copy_from_slice(left);
+        let scales = N::load(simd, &filled_up(rest));
+        let zeros = row.zeros.rest(simd, whole);
+        group(simd, &units, scales, zeros, given, whole, &mut sums);
+    }
+    sums
+}
+
+/// Adds what a group makes out.
+#[inline(always)]
+fn group<S: Simd, K: Kind, const PARTS: usize, const EACH: usize, const ROWS: usize>(
+    simd: S,
+    units: &[[[u8; UNIT]; EACH]; PARTS],
+    scales: S::F,
+    zeros: S::F,
+    given: &Given<'_, K, PARTS, EACH, ROWS>,
+    index: usize,
+    sums: &mut [S::F; ROWS],
+) {
+    let mut chunks = [&given.chunks[0][index]; ROWS];
+    for row in 1..ROWS {
+        chunks[row] = &given.chunks[row][index];
+    }
+    let zeros = simd.add(zeros, simd.splat(-K::BIAS));
+    let blocks = blocks::<S, K, PARTS, EACH, ROWS>(simd, units, chunks);
+    for row in 0..ROWS {
+        let levels = simd.fnma(zeros, simd.load(&given.sums[row][index]), blocks[row]);
+        let factors = simd.mul(scales, simd.load(&given.scales[row][index]));
+        sums[row] = simd.fma(levels, factors, sums[row]);
+    }
+}
+
 /// Units of several groups, group by group, part by part.
 #[inline(always)]
 fn in_parts<T, const PARTS: usize, const EACH: usize>(units: &[T]) -> &[[[T; EACH]; PARTS]] {
@@ -200,12 +298,25 @@ fn four_parts<S: Simd, K: Kind, const PARTS: usize, const EACH: usize, const ROW
     chunks: [&[[K::Chunk; EACH]; PARTS]; ROWS],
     first: usize,
 ) -> [S::F; ROWS] {
-    let mut sums = part::<S, K, PARTS, EACH, ROWS>(simd, units, chunks, first);
-    let b = part::<S, K, PARTS, EACH, ROWS>(simd, units, chunks, first + 1);
-    let c = part::<S, K, PARTS, EACH, ROWS>(simd, units, chunks, first + 2);
-    let d = part::<S, K, PARTS, EACH, ROWS>(simd, units, chunks, first + 3);
+    let [a, b, c, d] = [first, first + 1, first + 2, first + 3];
+    let mut sums = [simd.splat(0.0); ROWS];
+    if EACH == 1 {
+        let units = [&units[a][0], &units[b][0], &units[c][0], &units[d][0]];
+        for row in 0..ROWS {
+            let chunks = chunks[row];
+            let chunks = [&chunks[a][0], &chunks[b][0], &chunks[c][0], &chunks[d][0]];
+            sums[row] = K::dots(simd, units, chunks);
+        }
+        simd.prefetch(units[0], AHEAD);
+        simd.prefetch(units[2], AHEAD);
+        return sums;
+    }
+    let a = part::<S, K, PARTS, EACH, ROWS>(simd, units, chunks, a);
+    let b = part::<S, K, PARTS, EACH, ROWS>(simd, units, chunks, b);
+    let c = part::<S, K, PARTS, EACH, ROWS>(simd, units, chunks, c);
+    let d = part::<S, K, PARTS, EACH, ROWS>(simd, units, chunks, d);
     for row in 0..ROWS {
-        sums[row] = simd.fours(sums[row], b[row], c[row], d[row]);
+        sums[row] = simd.fours(a[row], b[row], c[row], d[row]);
     }
     sums
 }

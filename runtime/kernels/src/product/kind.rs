@@ -22,6 +22,17 @@ pub(super) trait Kind: Copy + Send + Sync {
 
     /// Eight sums, each over neighbouring products.
     fn dot<S: Simd>(simd: S, levels: &[u8; UNIT], chunk: &Self::Chunk) -> S::F;
+
+    /// Eight sums, two over the halves of each of four units.
+    #[inline(always)]
+    fn dots<S: Simd>(simd: S, levels: [&[u8; UNIT]; 4], chunks: [&Self::Chunk; 4]) -> S::F {
+        simd.fours(
+            Self::dot(simd, levels[0], chunks[0]),
+            Self::dot(simd, levels[1], chunks[1]),
+            Self::dot(simd, levels[2], chunks[2]),
+            Self::dot(simd, levels[3], chunks[3]),
+        )
+    }
 }
 
 /// Weights in one unit.
@@ -109,6 +120,11 @@ impl Kind for NibblesRounded {
     #[inline(always)]
     fn dot<S: Simd>(simd: S, levels: &[u8; UNIT], chunk: &[i8; 64]) -> S::F {
         simd.nibbles_dot(levels, chunk)
+    }
+
+    #[inline(always)]
+    fn dots<S: Simd>(simd: S, levels: [&[u8; UNIT]; 4], chunks: [&[i8; 64]; 4]) -> S::F {
+        simd.nibbles_dots(levels, chunks)
     }
 }
 

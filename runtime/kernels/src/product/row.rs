@@ -1,130 +1,62 @@
-//! One row of quantised weights, cut into groups of eight blocks.
+//! Rows of quantised weights, of which the kernels know at compile time how scales and zero points are
+//! stored, so that nothing is asked in their inner loops.
+
+use std::marker::PhantomData;
 
 use half::f16;
 
-use super::{kind::Kind, prepared::Prepared};
+use super::kind::Kind;
 use crate::{
-    Scales, Weights,
-    simd::{LANES, Simd, UNIT},
+    Weights,
+    simd::{LANES, Simd},
 };
 
-/// A row of weights.
-#[derive(Clone, Copy)]
-pub(super) struct Row<'a> {
+/// All rows of a matrix.
+pub(super) struct Rows<'a, N, Z> {
     data: &'a [u8],
-    scales: Scales<'a>,
-    zero_points: Option<&'a [u8]>,
-    group_bytes: usize,
-    bits: usize,
+    row_bytes: usize,
+    scales: &'a [N],
+    blocks: usize,
+    zeros: Z,
+    zero_bytes: usize,
 }
 
-impl<'a> Row<'a> {
-    /// Row `index` of `weights`, whose lengths agree.
+/// One row.
+#[derive(Clone, Copy)]
+pub(super) struct Row<'a, N, Z> {
+    pub(super) data: &'a [u8],
+    /// One for each block.
+    pub(super) scales: &'a [N],
+    pub(super) zeros: Z,
+}
+
+impl<'a, N: Number, Z: ZeroPoints> Rows<'a, N, Z> {
+    /// The rows of `weights`, with its own scales and zero points; lengths agree.
     #[inline(always)]
-    pub(super) fn new(weights: &Weights<'a>, index: usize) -> Self {
-        let (bytes, blocks) = (weights.row_bytes(), weights.blocks());
-        let zero_bytes = weights.zero_point_bytes();
-        let scales = match weights.scales {
-            Scales::F32(scales) => Scales::F32(&scales[index * blocks..][..blocks]),
-            Scales::F16(scales) => Scales::F16(&scales[index * blocks..][..blocks]),
-        };
+    pub(super) fn new(weights: &Weights<'a>, scales: &'a [N], zeros: Z) -> Self {
         Self {
-            data: &weights.data[index * bytes..][..bytes],
+            data: weights.data,
+            row_bytes: weights.row_bytes(),
             scales,
-            zero_points: weights.zero_points.map(|zero| &zero[index * zero_bytes..][..zero_bytes]),
-            group_bytes: LANES * weights.blob(),
-            bits: usize::from(weights.bits),
+            blocks: weights.blocks(),
+            zeros,
+            zero_bytes: weights.zero_point_bytes(),
         }
     }
 
-    /// The units of all groups that have eight blocks, and more.
+    /// One of them.
     #[inline(always)]
-    pub(super) fn units(self) -> &'a [[u8; UNIT]] {
-        self.data.as_chunks().0
-    }
-
-    /// Copies what is left behind the whole groups into `units`, which are zero.
-    #[inline(always)]
-    pub(super) fn rest(self, units: &mut [[u8; UNIT]]) {
-        let whole = self.data.len() / self.group_bytes * self.group_bytes;
-        let rest = &self.data[whole..];
-        units.as_flattened_mut()[..rest.len()].copy_from_slice(rest);
-    }
-
-    /// What the sum over each block is to be multiplied with, for `ROWS` rows of activations from `m`
-    /// on: the scale of the weights times that of the activations. From `sums` is taken what the zero
-    /// points make out.
-    #[inline(always)]
-    pub(super) fn factors<S: Simd, K: Kind, const ROWS: usize>(
-        self,
-        simd: S,
-        activations: &Prepared<K>,
-        m: usize,
-        factors: &mut [[[f32; LANES]; 4]],
-        sums: &mut [S::F; ROWS],
-    ) {
-        let of = Factors { activations, m, factors, sums };
-        match self.scales {
-            Scales::F32(scales) => self.of_scales(simd, scales, of),
-            Scales::F16(scales) => self.of_scales(simd, scales, of),
-        }
-    }
-
-    #[inline(always)]
-    fn of_scales<S: Simd, K: Kind, N: Number, const ROWS: usize>(
-        self,
-        simd: S,
-        scales: &[N],
-        of: Factors<'_, S, K, ROWS>,
-    ) {
-        let Some(zero_points) = self.zero_points else {
-            return of.fill(simd, scales, Middle(1 << (self.bits - 1)));
-        };
-        match self.bits {
-            4 => of.fill(simd, scales, Nibbles(zero_points)),
-            _ => of.fill(simd, scales, Bytes(zero_points)),
-        }
-    }
-}
-
-/// Factors to be filled in.
-struct Factors<'a, S: Simd, K: Kind, const ROWS: usize> {
-    activations: &'a Prepared<K>,
-    m: usize,
-    factors: &'a mut [[[f32; LANES]; 4]],
-    sums: &'a mut [S::F; ROWS],
-}
-
-impl<S: Simd, K: Kind, const ROWS: usize> Factors<'_, S, K, ROWS> {
-    #[inline(always)]
-    fn fill<N: Number, Z: ZeroPoints>(self, simd: S, scales: &[N], zero_points: Z) {
-        let groups = self.factors.len();
-        let (mut of_rows, mut activations) =
-            ([&[[0.0; LANES]][..0]; ROWS], [&[[0.0; LANES]][..0]; ROWS]);
-        for row in 0..ROWS {
-            let first = (self.m + row) * groups;
-            of_rows[row] = &self.activations.scales[first..][..groups];
-            activations[row] = &self.activations.sums[first..][..groups];
-        }
-        let bias = simd.splat(-K::BIAS);
-        for index in 0..groups {
-            let eight = match scales[index * LANES..].first_chunk() {
-                Some(eight) => N::load(simd, eight),
-                None => N::load(simd, &filled_up(&scales[index * LANES..])),
-            };
-            let zero = simd.add(zero_points.of_group(simd, index), bias);
-            for row in 0..ROWS {
-                let factor = simd.mul(eight, simd.load(&of_rows[row][index]));
-                let zeros = simd.mul(zero, simd.load(&activations[row][index]));
-                self.sums[row] = simd.fnma(zeros, factor, self.sums[row]);
-                simd.store(factor, &mut self.factors[index][row]);
-            }
+    pub(super) fn row(&self, index: usize) -> Row<'a, N, Z> {
+        Row {
+            data: &self.data[index * self.row_bytes..][..self.row_bytes],
+            scales: &self.scales[index * self.blocks..][..self.blocks],
+            zeros: self.zeros.of_row(index, self.zero_bytes),
         }
     }
 }
 
 /// An element type of scales.
-trait Number: Copy + Default {
+pub(super) trait Number: Copy + Default {
     fn load<S: Simd>(simd: S, eight: &[Self; LANES]) -> S::F;
 }
 
@@ -142,48 +74,115 @@ impl Number for f16 {
     }
 }
 
-/// The zero points of a row.
-trait ZeroPoints: Copy {
-    /// Those of the eight blocks of a group; of blocks that do not exist, any.
-    fn of_group<S: Simd>(self, simd: S, group: usize) -> S::F;
+/// Zero points, of all rows or of one.
+pub(super) trait ZeroPoints: Copy {
+    /// Those of a row that takes so many bytes.
+    fn of_row(self, index: usize, bytes: usize) -> Self;
+
+    /// Those of the first groups of a row.
+    fn first(self, groups: usize) -> Self;
+
+    /// Those of the eight blocks of a group.
+    fn of_group<S: Simd>(self, simd: S, index: usize) -> S::F;
+
+    /// Those of the last group, in which there may be fewer blocks.
+    fn rest<S: Simd>(self, simd: S, index: usize) -> S::F;
 }
 
-/// The same for all blocks.
-#[derive(Clone, Copy)]
-struct Middle(u16);
-#[derive(Clone, Copy)]
-struct Nibbles<'a>(&'a [u8]);
-#[derive(Clone, Copy)]
-struct Bytes<'a>(&'a [u8]);
+/// The same for all blocks: the middle of the levels.
+pub(super) struct Middle<K>(PhantomData<K>);
 
-impl ZeroPoints for Middle {
-    #[inline(always)]
-    fn of_group<S: Simd>(self, simd: S, _: usize) -> S::F {
-        simd.splat(f32::from(self.0))
+impl<K> Middle<K> {
+    pub(super) fn new() -> Self {
+        Self(PhantomData)
     }
 }
+
+impl<K> Clone for Middle<K> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<K> Copy for Middle<K> {}
+
+impl<K: Kind> ZeroPoints for Middle<K> {
+    #[inline(always)]
+    fn of_row(self, _: usize, _: usize) -> Self {
+        self
+    }
+
+    #[inline(always)]
+    fn first(self, _: usize) -> Self {
+        self
+    }
+
+    #[inline(always)]
+    fn of_group<S: Simd>(self, simd: S, _: usize) -> S::F {
+        simd.splat((1 << (K::BITS - 1)) as f32)
+    }
+
+    #[inline(always)]
+    fn rest<S: Simd>(self, simd: S, index: usize) -> S::F {
+        self.of_group(simd, index)
+    }
+}
+
+/// In 4 bits each.
+#[derive(Clone, Copy)]
+pub(super) struct Nibbles<'a>(pub(super) &'a [u8]);
 
 impl ZeroPoints for Nibbles<'_> {
     #[inline(always)]
-    fn of_group<S: Simd>(self, simd: S, group: usize) -> S::F {
-        let bytes = &self.0[group * LANES / 2..];
-        let word = bytes.first_chunk().copied().unwrap_or_else(|| filled_up(bytes));
-        simd.nibbles_of_word(u32::from_le_bytes(word))
+    fn of_row(self, index: usize, bytes: usize) -> Self {
+        Self(&self.0[index * bytes..][..bytes])
+    }
+
+    #[inline(always)]
+    fn first(self, groups: usize) -> Self {
+        Self(&self.0[..groups * LANES / 2])
+    }
+
+    #[inline(always)]
+    fn of_group<S: Simd>(self, simd: S, index: usize) -> S::F {
+        simd.nibbles_of_word(&self.0.as_chunks().0[index])
+    }
+
+    #[inline(always)]
+    fn rest<S: Simd>(self, simd: S, index: usize) -> S::F {
+        simd.nibbles_of_word(&filled_up(&self.0[index * LANES / 2..]))
     }
 }
 
+/// In bytes.
+#[derive(Clone, Copy)]
+pub(super) struct Bytes<'a>(pub(super) &'a [u8]);
+
 impl ZeroPoints for Bytes<'_> {
     #[inline(always)]
-    fn of_group<S: Simd>(self, simd: S, group: usize) -> S::F {
-        let bytes = &self.0[group * LANES..];
-        let word = bytes.first_chunk().copied().unwrap_or_else(|| filled_up(bytes));
-        simd.bytes_of_word(u64::from_le_bytes(word))
+    fn of_row(self, index: usize, bytes: usize) -> Self {
+        Self(&self.0[index * bytes..][..bytes])
+    }
+
+    #[inline(always)]
+    fn first(self, groups: usize) -> Self {
+        Self(&self.0[..groups * LANES])
+    }
+
+    #[inline(always)]
+    fn of_group<S: Simd>(self, simd: S, index: usize) -> S::F {
+        simd.bytes_of_word(&self.0.as_chunks().0[index])
+    }
+
+    #[inline(always)]
+    fn rest<S: Simd>(self, simd: S, index: usize) -> S::F {
+        simd.bytes_of_word(&filled_up(&self.0[index * LANES..]))
     }
 }
 
 /// The numbers with zeros behind.
 #[inline(always)]
-fn filled_up<T: Copy + Default, const COUNT: usize>(numbers: &[T]) -> [T; COUNT] {
+pub(super) fn filled_up<T: Copy + Default, const COUNT: usize>(numbers: &[T]) -> [T; COUNT] {
     let mut all = [T::default(); COUNT];
     for (place, number) in all.iter_mut().zip(numbers) {
         *place = *number;

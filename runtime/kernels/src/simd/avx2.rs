@@ -133,19 +133,23 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
-    fn nibbles_of_word(self, word: u32) -> __m256 {
+    fn nibbles_of_word(self, word: &[u8; 4]) -> __m256 {
         // SAFETY: see above.
         unsafe {
             let shifts = _mm256_setr_epi32(0, 4, 8, 12, 16, 20, 24, 28);
-            let shifted = _mm256_srlv_epi32(_mm256_set1_epi32(word as i32), shifts);
+            let word = _mm256_set1_epi32(i32::from_le_bytes(*word));
+            let shifted = _mm256_srlv_epi32(word, shifts);
             _mm256_cvtepi32_ps(_mm256_and_si256(shifted, _mm256_set1_epi32(15)))
         }
     }
 
     #[inline(always)]
-    fn bytes_of_word(self, word: u64) -> __m256 {
+    fn bytes_of_word(self, word: &[u8; 8]) -> __m256 {
         // SAFETY: see above.
-        unsafe { _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_set1_epi64x(word as i64))) }
+        unsafe {
+            let word = _mm_set1_epi64x(i64::from_le_bytes(*word));
+            _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(word))
+        }
     }
 
     #[inline(always)]
@@ -184,16 +188,31 @@ impl Simd for Avx2 {
 
     #[inline(always)]
     fn nibbles_dot(self, levels: &[u8; UNIT], rounded: &[i8; 64]) -> __m256 {
-        // SAFETY: see above. Four products of at most 15 * 127 fit into sixteen bits.
+        // SAFETY: see above.
         unsafe {
-            let all = _mm256_loadu_si256(levels.as_ptr().cast());
-            let low = _mm256_set1_epi8(15);
-            let even = _mm256_loadu_si256(rounded.as_ptr().cast());
-            let odd = _mm256_loadu_si256(rounded.as_ptr().add(UNIT).cast());
-            let even = _mm256_maddubs_epi16(_mm256_and_si256(all, low), even);
-            let high = _mm256_and_si256(_mm256_srli_epi16::<4>(all), low);
-            let fours = _mm256_add_epi16(even, _mm256_maddubs_epi16(high, odd));
+            let fours = fours(levels, rounded);
             _mm256_cvtepi32_ps(_mm256_madd_epi16(fours, _mm256_set1_epi16(1)))
+        }
+    }
+
+    #[inline(always)]
+    fn nibbles_dots(self, levels: [&[u8; UNIT]; 4], rounded: [&[i8; 64]; 4]) -> __m256 {
+        // SAFETY: see above. Sixteen products of at most 15 * 127 still fit into sixteen bits, so that
+        // only the last addition widens. Half of a register is a block: first its two halves are
+        // added, two blocks in one register, then the halves of these, four blocks in one.
+        unsafe {
+            let a = fours(levels[0], rounded[0]);
+            let b = fours(levels[1], rounded[1]);
+            let c = fours(levels[2], rounded[2]);
+            let d = fours(levels[3], rounded[3]);
+            let (ab, cd) = (eights(a, b), eights(c, d));
+            let (ab, cd) = (_mm256_castsi256_ps(ab), _mm256_castsi256_ps(cd));
+            let even = _mm256_castps_si256(_mm256_shuffle_ps::<0b10_00_10_00>(ab, cd));
+            let odd = _mm256_castps_si256(_mm256_shuffle_ps::<0b11_01_11_01>(ab, cd));
+            let sixteens = _mm256_add_epi16(even, odd);
+            let sums = _mm256_madd_epi16(sixteens, _mm256_set1_epi16(1));
+            let order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
+            _mm256_cvtepi32_ps(_mm256_permutevar8x32_epi32(sums, order))
         }
     }
 
@@ -268,5 +287,36 @@ impl Simd for Avx2 {
     fn prefetch(self, bytes: &[u8; UNIT], offset: usize) {
         // SAFETY: see above; asking for memory in advance never faults.
         unsafe { _mm_prefetch::<_MM_HINT_T0>(bytes.as_ptr().wrapping_add(offset).cast()) }
+    }
+}
+
+/// Sixteen sums of four products of levels and activations, in the order of the levels.
+///
+/// # Safety
+/// The processor must have AVX2.
+#[inline(always)]
+unsafe fn fours(levels: &[u8; UNIT], rounded: &[i8; 64]) -> __m256i {
+    // SAFETY: the caller answers for AVX2; both references are as long as what is read.
+    unsafe {
+        let all = _mm256_loadu_si256(levels.as_ptr().cast());
+        let low = _mm256_set1_epi8(15);
+        let even = _mm256_loadu_si256(rounded.as_ptr().cast());
+        let odd = _mm256_loadu_si256(rounded.as_ptr().add(UNIT).cast());
+        let even = _mm256_maddubs_epi16(_mm256_and_si256(all, low), even);
+        let high = _mm256_and_si256(_mm256_srli_epi16::<4>(all), low);
+        _mm256_add_epi16(even, _mm256_maddubs_epi16(high, odd))
+    }
+}
+
+/// In each half of a register: the sums of the two quarters of `a`, then those of `b`.
+///
+/// # Safety
+/// The processor must have AVX2.
+#[inline(always)]
+unsafe fn eights(a: __m256i, b: __m256i) -> __m256i {
+    // SAFETY: the caller answers for AVX2.
+    unsafe {
+        let crossed = _mm256_alignr_epi8::<8>(b, a);
+        _mm256_add_epi16(crossed, _mm256_blend_epi32::<0b1100_1100>(a, b))
     }
 }

@@ -134,11 +134,11 @@ impl<const DOT: bool> Simd for Neon<DOT> {
     }
 
     #[inline(always)]
-    fn nibbles_of_word(self, word: u32) -> Eight {
+    fn nibbles_of_word(self, word: &[u8; 4]) -> Eight {
         const SHIFTS: [[i32; 4]; 2] = [[0, -4, -8, -12], [-16, -20, -24, -28]];
         // SAFETY: see above.
         unsafe {
-            let (word, low) = (vdupq_n_u32(word), vdupq_n_u32(15));
+            let (word, low) = (vdupq_n_u32(u32::from_le_bytes(*word)), vdupq_n_u32(15));
             let first = vshlq_u32(word, vld1q_s32(SHIFTS[0].as_ptr()));
             let second = vshlq_u32(word, vld1q_s32(SHIFTS[1].as_ptr()));
             (vcvtq_f32_u32(vandq_u32(first, low)), vcvtq_f32_u32(vandq_u32(second, low)))
@@ -146,10 +146,10 @@ impl<const DOT: bool> Simd for Neon<DOT> {
     }
 
     #[inline(always)]
-    fn bytes_of_word(self, word: u64) -> Eight {
+    fn bytes_of_word(self, word: &[u8; 8]) -> Eight {
         // SAFETY: see above.
         unsafe {
-            let wide = vmovl_u8(vcreate_u8(word));
+            let wide = vmovl_u8(vld1_u8(word.as_ptr()));
             let low = vcvtq_f32_u32(vmovl_u16(vget_low_u16(wide)));
             (low, vcvtq_f32_u32(vmovl_high_u16(wide)))
         }
