@@ -83,13 +83,13 @@ pub(crate) trait Simd: Copy + Send + Sync {
     }
     /// Lane j is the sum over elements 4 j to 4 j + 3 of (level - 128) times rounded activation.
     fn bytes_dot(self, levels: &[u8; UNIT], rounded: &[i8; UNIT]) -> Self::F;
-    /// The integer sums of [`Simd::steps`] over `levels`, for `ROWS` rows of activations: lane n is
-    /// the sum over the steps s and i below 4 of levels[s][4 n + i] * rounded[s][i], the latter read as i8. Levels are
-    /// below 16; steps come in eights or fours.
-    fn steps<const ROWS: usize>(
+    /// For `ROWS` rows of activations: lane n is the sum over the steps s and i below 4 of
+    /// levels[s][4 n + i] * rounded[s][i], the latter read as i8. Levels are below 16, and there are
+    /// no more than eight steps.
+    fn steps<const ROWS: usize, const STEPS: usize>(
         self,
-        levels: &[[u8; UNIT]],
-        rounded: [&[[u8; 4]]; ROWS],
+        levels: &[[u8; UNIT]; STEPS],
+        rounded: [&[[u8; 4]; STEPS]; ROWS],
     ) -> [Self::F; ROWS];
 
     /// Asks for the memory at an offset behind `bytes` to be read soon; it may lie outside.

@@ -4,7 +4,6 @@
 
 use std::ops::Range;
 
-use super::plain::unit_at;
 use crate::{
     Threads, Weights,
     gelu::gelu_lanes,
@@ -34,12 +33,6 @@ pub(super) struct Ordered {
     blocks: usize,
 }
 
-/// The column of a unit that stands at a place: even ones of eight, then odd ones.
-fn column(place: usize) -> usize {
-    let (eight, inside) = (place / 8, place % 8);
-    eight * 8 + inside % 4 * 2 + inside / 4
-}
-
 impl Ordered {
     /// Rounds and orders `[rows, columns]`.
     #[inline(always)]
@@ -52,7 +45,6 @@ impl Ordered {
         let mut sums = vec![0.0; rows * blocks];
         let mut scales = rounded.scales;
         scales.resize(rows * blocks, 0.0);
-        let order: [usize; COLUMNS] = std::array::from_fn(column);
         let levels = rounded.levels.chunks_exact(blocks * block);
         for ((steps, sums), levels) in
             steps.chunks_exact_mut(filled_up / 4).zip(sums.chunks_exact_mut(blocks)).zip(levels)
@@ -60,10 +52,12 @@ impl Ordered {
             for (sum, levels) in sums.iter_mut().zip(levels.chunks_exact(block)) {
                 *sum = levels.iter().map(|&level| i32::from(level)).sum::<i32>() as f32;
             }
-            let units = steps.as_flattened_mut().chunks_exact_mut(COLUMNS);
-            for (unit, levels) in units.zip(levels.chunks(COLUMNS)) {
-                for (place, &column) in unit.iter_mut().zip(&order) {
-                    *place = levels.get(column).map_or(0, |&level| level as u8);
+            // A byte of weights holds an even and an odd column, a step four of one kind.
+            let pairs = steps.as_chunks_mut::<2>().0.iter_mut().zip(levels.as_chunks::<8>().0);
+            for ([even, odd], levels) in pairs {
+                for at in 0..4 {
+                    even[at] = levels[2 * at] as u8;
+                    odd[at] = levels[2 * at + 1] as u8;
                 }
             }
         }
@@ -112,22 +106,28 @@ impl Strip {
         let mut steps = vec![[0; UNIT]; columns / 4];
         let mut scales = vec![[0.0; LANES]; blocks];
         let mut zero_points = vec![[0.0; LANES]; blocks];
-        for lane in 0..LANES.min(weights.rows - first) {
+        let mut rows = vec![0; LANES * columns / 2];
+        for (lane, row) in rows.chunks_exact_mut(columns / 2).enumerate() {
             let n = first + lane;
-            let row = &weights.data[n * weights.row_bytes()..][..weights.row_bytes()];
-            for (unit, steps) in steps.chunks_exact_mut(COLUMNS / 4).enumerate() {
-                let levels = unit_at(row, unit * UNIT);
-                for (pair, four) in steps.chunks_exact_mut(2).zip(levels.as_chunks::<4>().0) {
-                    let word = u32::from_le_bytes(*four);
-                    let low = (word & 0x0f0f_0f0f).to_le_bytes();
-                    let high = (word >> 4 & 0x0f0f_0f0f).to_le_bytes();
-                    pair[0].as_chunks_mut::<4>().0[lane] = low;
-                    pair[1].as_chunks_mut::<4>().0[lane] = high;
+            if n < weights.rows {
+                let bytes = weights.row_bytes();
+                row[..bytes].copy_from_slice(&weights.data[n * bytes..][..bytes]);
+                for block in 0..blocks {
+                    scales[block][lane] = weights.scales.get(n * blocks + block);
+                    zero_points[block][lane] = f32::from(weights.zero_point(n, block));
                 }
             }
-            for block in 0..blocks {
-                scales[block][lane] = weights.scales.get(n * blocks + block);
-                zero_points[block][lane] = f32::from(weights.zero_point(n, block));
+        }
+        let (rows, _) = rows.as_chunks::<4>();
+        let words = columns / 8;
+        for (word, [even, odd]) in steps.as_chunks_mut::<2>().0.iter_mut().enumerate() {
+            let mut all = [0; LANES];
+            for lane in 0..LANES {
+                all[lane] = u32::from_le_bytes(rows[lane * words + word]);
+            }
+            for lane in 0..LANES {
+                even.as_chunks_mut().0[lane] = (all[lane] & 0x0f0f_0f0f).to_le_bytes();
+                odd.as_chunks_mut().0[lane] = (all[lane] >> 4 & 0x0f0f_0f0f).to_le_bytes();
             }
         }
         Self { steps, scales, zero_points }
@@ -143,6 +143,17 @@ struct Part<'a> {
 impl Kernel for Part<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
+        match self.product.weights.block {
+            16 => self.all::<S, 4>(simd),
+            _ => self.all::<S, 8>(simd),
+        }
+    }
+}
+
+impl Part<'_> {
+    #[inline(always)]
+    fn all<S: Simd, const STEPS: usize>(self, simd: S) {
+        let each = self.product.weights.block / (4 * STEPS);
         let Self { product, rows } = self;
         let ordered = product.ordered;
         let mut strips = Vec::new();
@@ -150,14 +161,13 @@ impl Kernel for Part<'_> {
             let gate = product.gate.map(|gate| Strip::new(gate, first, ordered.columns));
             strips.push((gate, Strip::new(product.weights, first, ordered.columns)));
         }
-        let block = product.weights.block;
         for m in (0..ordered.rows).step_by(ROWS) {
             for (index, (gate, strip)) in strips.iter().enumerate() {
                 let mut sums = [simd.splat(0.0); ROWS];
                 let mut gates = sums;
                 for strip in gate.iter().chain([strip]) {
                     gates = sums;
-                    sums = dots(simd, strip, ordered, m, block);
+                    sums = dots::<S, STEPS>(simd, strip, ordered, m, each);
                 }
                 let first = rows.start + index * LANES;
                 let outputs = LANES.min(product.weights.rows - first);
@@ -175,31 +185,43 @@ impl Kernel for Part<'_> {
     }
 }
 
-/// The products of a strip with [`ROWS`] rows of activations.
+/// The products of a strip with [`ROWS`] rows of activations; a block is `each` times `STEPS` steps.
 #[inline(always)]
-fn dots<S: Simd>(
+fn dots<S: Simd, const STEPS: usize>(
     simd: S,
     strip: &Strip,
     ordered: &Ordered,
     m: usize,
-    block: usize,
+    each: usize,
 ) -> [S::F; ROWS] {
-    let per_row = ordered.columns / 4;
+    let (per_row, blocks) = (ordered.columns / 4, ordered.blocks);
+    let (steps, _) = strip.steps.as_chunks::<STEPS>();
+    let (strip_scales, zero_points) = (&strip.scales[..blocks], &strip.zero_points[..blocks]);
+    let mut rounded = [&[[[0; 4]; STEPS]][..0]; ROWS];
+    let mut of_rows = [(&[0.0][..0], &[0.0][..0]); ROWS];
+    for row in 0..ROWS {
+        rounded[row] = ordered.steps[(m + row) * per_row..][..per_row].as_chunks().0;
+        let first = (m + row) * blocks;
+        of_rows[row] = (&ordered.scales[first..][..blocks], &ordered.sums[first..][..blocks]);
+    }
     let mut sums = [simd.splat(0.0); ROWS];
-    for (index, steps) in strip.steps.chunks(block / 4).take(ordered.blocks).enumerate() {
-        let mut rounded = [&ordered.steps[..0]; ROWS];
-        for row in 0..ROWS {
-            let first = (m + row) * per_row + index * block / 4;
-            rounded[row] = &ordered.steps[first..][..steps.len()];
+    for index in 0..blocks {
+        let mut levels = [simd.splat(0.0); ROWS];
+        for at in index * each..(index + 1) * each {
+            let mut of_step = [&rounded[0][at]; ROWS];
+            for row in 1..ROWS {
+                of_step[row] = &rounded[row][at];
+            }
+            let more = simd.steps(&steps[at], of_step);
+            for row in 0..ROWS {
+                levels[row] = simd.add(levels[row], more[row]);
+            }
         }
-        let levels = simd.steps(steps, rounded);
-        let zero_points = simd.load(&strip.zero_points[index]);
-        let strip_scales = simd.load(&strip.scales[index]);
+        let (scales, zeros) = (simd.load(&strip_scales[index]), simd.load(&zero_points[index]));
         for row in 0..ROWS {
-            let at = (m + row) * ordered.blocks + index;
-            let levels = simd.fnma(zero_points, simd.splat(ordered.sums[at]), levels[row]);
-            let scales = simd.mul(strip_scales, simd.splat(ordered.scales[at]));
-            sums[row] = simd.fma(levels, scales, sums[row]);
+            let (of_row, sum) = (of_rows[row].0[index], of_rows[row].1[index]);
+            let levels = simd.fnma(zeros, simd.splat(sum), levels[row]);
+            sums[row] = simd.fma(levels, simd.mul(scales, simd.splat(of_row)), sums[row]);
         }
     }
     sums

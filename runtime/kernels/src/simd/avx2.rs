@@ -233,51 +233,27 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
-    fn steps<const ROWS: usize>(
+    fn steps<const ROWS: usize, const STEPS: usize>(
         self,
-        levels: &[[u8; UNIT]],
-        rounded: [&[[u8; 4]]; ROWS],
+        levels: &[[u8; UNIT]; STEPS],
+        rounded: [&[[u8; 4]; STEPS]; ROWS],
     ) -> [__m256; ROWS] {
         // SAFETY: see above. Two products of at most 15 * 127 in each of eight steps fit into sixteen
-        // bits, after which the sums are widened.
+        // bits.
         unsafe {
-            let ones = _mm256_set1_epi16(1);
-            let mut sums = [_mm256_setzero_si256(); ROWS];
-            let mut eights = [&[[[0; 4]; 8]][..0]; ROWS];
-            for row in 0..ROWS {
-                eights[row] = rounded[row].as_chunks::<8>().0;
-            }
-            for (at, levels) in levels.as_chunks::<8>().0.iter().enumerate() {
-                let mut eight = [&eights[0][at]; ROWS];
-                for row in 1..ROWS {
-                    eight[row] = &eights[row][at];
-                }
-                let mut short = [_mm256_setzero_si256(); ROWS];
-                for step in 0..8 {
-                    let levels = _mm256_loadu_si256(levels[step].as_ptr().cast());
-                    for row in 0..ROWS {
-                        let four = i32::from_ne_bytes(eight[row][step]);
-                        let product = _mm256_maddubs_epi16(levels, _mm256_set1_epi32(four));
-                        short[row] = _mm256_add_epi16(short[row], product);
-                    }
-                }
+            let mut short = [_mm256_setzero_si256(); ROWS];
+            for step in 0..STEPS {
+                let levels = _mm256_loadu_si256(levels[step].as_ptr().cast());
                 for row in 0..ROWS {
-                    let wide = _mm256_madd_epi16(short[row], ones);
-                    sums[row] = _mm256_add_epi32(sums[row], wide);
-                }
-            }
-            let at = levels.len() / 8 * 8;
-            for (step, levels) in levels[at..].iter().enumerate() {
-                let levels = _mm256_loadu_si256(levels.as_ptr().cast());
-                for row in 0..ROWS {
-                    let four = i32::from_ne_bytes(rounded[row][at + step]);
-                    let short = _mm256_maddubs_epi16(levels, _mm256_set1_epi32(four));
-                    sums[row] = _mm256_add_epi32(sums[row], _mm256_madd_epi16(short, ones));
+                    let four = _mm256_set1_epi32(i32::from_ne_bytes(rounded[row][step]));
+                    let product = _mm256_maddubs_epi16(levels, four);
+                    short[row] = _mm256_add_epi16(short[row], product);
                 }
             }
             let mut floats = [_mm256_setzero_ps(); ROWS];
             for row in 0..ROWS {
-                floats[row] = _mm256_cvtepi32_ps(sums[row]);
+                let wide = _mm256_madd_epi16(short[row], _mm256_set1_epi16(1));
+                floats[row] = _mm256_cvtepi32_ps(wide);
             }
             floats
         }

@@ -223,10 +223,10 @@ impl<const DOT: bool> Simd for Neon<DOT> {
     }
 
     #[inline(always)]
-    fn steps<const ROWS: usize>(
+    fn steps<const ROWS: usize, const STEPS: usize>(
         self,
-        levels: &[[u8; UNIT]],
-        rounded: [&[[u8; 4]]; ROWS],
+        levels: &[[u8; UNIT]; STEPS],
+        rounded: [&[[u8; 4]; STEPS]; ROWS],
     ) -> [Eight; ROWS] {
         // SAFETY: see above.
         unsafe {

@@ -215,7 +215,8 @@ fn write_damaged(bytes: &[u8]) -> Result<usize, String> {
     let ports = ports.map_err(|error| error.to_string())?;
     let source = Source::open(&found.decoder.path).map_err(|error| error.to_string())?;
     let roles = roles::find(&source, &ports, "logits", &config)?;
-    let written = write::write(&source, &roles, &ports, &config, Levers::default());
+    let (levers, scales) = (Levers::default(), onnx.join("scales"));
+    let written = write::write(&source, &roles, &ports, &config, levers, &scales);
     let written = written.map_err(|error| error.to_string())?;
     Ok(written.whole.graph.unwrap().node.len())
 }
