@@ -138,7 +138,7 @@ impl Weights<'_> {
 }
 
 /// The number at `index` of a row of numbers of 2, 4 or 8 bits.
-fn level(bytes: &[u8], index: usize, bits: u8) -> u8 {
+pub(crate) fn level(bytes: &[u8], index: usize, bits: u8) -> u8 {
     let in_byte = usize::from(8 / bits);
     let byte = bytes.get(index / in_byte).copied().unwrap_or(0);
     let shift = (index % in_byte) as u8 * bits;

@@ -2,6 +2,7 @@
 //! dimensions, its operators, and the files that hold its weights. Engines read the rest.
 
 pub(crate) mod edit;
+pub(crate) mod links;
 mod onnx;
 mod positions;
 mod precision;

@@ -56,6 +56,13 @@ pub(crate) fn floats(bytes: &[u8]) -> Option<&[f32]> {
     }
 }
 
+/// Bytes as bytes with a sign.
+pub(crate) fn signed(bytes: &[u8]) -> &[i8] {
+    // SAFETY: every byte is one with a sign, of the same size and alignment, so that nothing is left
+    // before or behind.
+    unsafe { bytes.align_to() }.1
+}
+
 /// Bytes as halves, where they lie as halves must.
 pub(crate) fn halves(bytes: &[u8]) -> Option<&[f16]> {
     // SAFETY: every pattern of bits is a half, which is sixteen bits and nothing else.

@@ -28,6 +28,7 @@ use crate::gemma::config::Config;
 use crate::gemma::fast;
 use crate::gemma::ports::DecoderPorts;
 use crate::gemma::variant::Family;
+use crate::graph::edit::Node;
 use crate::graph::{Element, Graph};
 use candidate::Candidate;
 use check::Arithmetic;
@@ -99,7 +100,6 @@ pub fn optimize(folder: &Path, options: &OptimizeOptions) -> Result<Report, Opti
     let graph = Graph::read(&found.decoder.path)?;
     let ports = DecoderPorts::find(&graph, &found.names, &config)?;
     let source = Source::open(&found.decoder.path)?;
-    refuse(&source, &config)?;
     let refused = |reason: String| OptimizeError::graph(&source.path, reason);
     let roles = roles::find(&source, &ports, &found.names.logits, &config).map_err(refused)?;
     let mut levers = options.levers;
@@ -130,7 +130,7 @@ pub fn optimize(folder: &Path, options: &OptimizeOptions) -> Result<Report, Opti
     candidate.write(&whole.encode_to_vec())?;
     let arithmetic = Arithmetic {
         halves: graph.dtype.ends_with("16"),
-        int8: source.nodes.iter().any(|node| node.int("accuracy_level") == Some(4)),
+        int8: source.nodes.iter().any(rounds),
         half_kv: ports.kv.iter().all(|kv| kv.key.element == Element::F16),
         half_scales: notes.scales.is_some(),
     };
@@ -226,22 +226,14 @@ fn there(decoder: &Path, notes: &Notes) -> Option<(u64, Checked)> {
     is_same.then_some((std::fs::metadata(path).ok()?.len(), checked))
 }
 
-/// Names what cannot be made fast, before it is looked for.
-fn refuse(source: &Source, config: &Config) -> Result<(), OptimizeError> {
-    if config.variant.family == Family::A4B26B {
-        let reason = "it is a mixture of experts, for which there is no fast operator yet; it runs \
-                      as published";
-        return Err(OptimizeError::graph(&source.path, reason));
-    }
-    let eight_bits = ["MatMulInteger", "DynamicQuantizeLinear", "DynamicQuantizeMatMul"];
-    match source.nodes.iter().any(|node| eight_bits.contains(&node.op_type.as_str())) {
-        true => {
-            let reason = "its products are in eight bits with one scale for a whole step, for which \
-                          there is no fast operator; use q4, q4f16, fp16 or fp32";
-            Err(OptimizeError::graph(&source.path, reason))
-        }
-        false => Ok(()),
-    }
+/// Whether a published operator rounds activations to eight bits.
+fn rounds(node: &Node) -> bool {
+    let eight_bits = ["DynamicQuantizeLinear", "DynamicQuantizeMatMul"];
+    // Mixtures with blocks of bytes do so whatever they say.
+    let has_bytes = node.int("expert_weight_bits") == Some(8) && node.int("block_size").is_some();
+    eight_bits.contains(&node.op_type.as_str())
+        || (node.op_type == "QMoE" && has_bytes)
+        || node.int("accuracy_level") == Some(write::EIGHT_BITS)
 }
 
 fn notes(source: &Source, ports: &DecoderPorts, config: &Config, levers: Levers) -> Notes {

@@ -17,6 +17,7 @@ use ort::value::{DynValue, Tensor as OrtTensor, TensorElementType, ValueType};
 use super::own::shared::Shared;
 use super::{Data, Engine, EngineKind, GraphSpec, Tensor, copy_rows, too_few, window};
 use crate::error::Error;
+use crate::graph::links;
 
 const NAME: &str = "onnxruntime";
 
@@ -61,10 +62,16 @@ impl Ort {
     /// A session of a graph that consists of our operators. These have threads of their own, so that
     /// ONNX Runtime's would only be in their way; and weights that it arranges anew would be copies.
     fn load_own(&self, path: &Path) -> ort::Result<Session> {
-        self.builder(1)?
+        let mut builder = self
+            .builder(1)?
             .with_prepacking(false)?
-            .with_operators(operators::domain(&Shared::with(self.threads))?)?
-            .commit_from_file(path)
+            .with_operators(operators::domain(&Shared::with(self.threads))?)?;
+        match links::follow(path).map_err(ort::Error::new)? {
+            None => builder.commit_from_file(path),
+            Some((folder, bytes)) => builder
+                .with_config_entry(WEIGHTS_FOLDER, folder.to_string_lossy())?
+                .commit_from_memory(&bytes),
+        }
     }
 
     /// A session whose sliding layers take a shorter past, where the graph can be made to.

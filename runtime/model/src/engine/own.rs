@@ -3,6 +3,8 @@
 
 pub(crate) mod angles;
 pub(crate) mod attention;
+pub(crate) mod columns;
+pub(crate) mod experts;
 pub(crate) mod matrix;
 pub(crate) mod shared;
 
@@ -12,6 +14,8 @@ pub(crate) const DOMAIN: &str = "gemmad";
 /// Their names, as graphs write them.
 pub(crate) const PRODUCT: &str = "Product";
 pub(crate) const GATED_PRODUCT: &str = "GatedProduct";
+pub(crate) const COLUMN_PRODUCT: &str = "ColumnProduct";
+pub(crate) const EXPERTS: &str = "Experts";
 pub(crate) const ATTENTION: &str = "Attention";
 
 /// What a node says of itself in its attributes.

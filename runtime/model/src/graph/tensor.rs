@@ -12,6 +12,7 @@ use prost::bytes::Bytes;
 pub(crate) mod element {
     pub(crate) const F32: i32 = 1;
     pub(crate) const U8: i32 = 2;
+    pub(crate) const I8: i32 = 3;
     pub(crate) const I32: i32 = 6;
     pub(crate) const I64: i32 = 7;
     pub(crate) const F16: i32 = 10;

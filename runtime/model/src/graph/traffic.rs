@@ -35,7 +35,7 @@ fn is_looked_up(node: &NodeProto, place: usize) -> bool {
 /// Bytes that one token needs: a share of the experts, all of anything else.
 fn of_a_token(node: &NodeProto, tensor: &TensorProto) -> u64 {
     let bytes = bytes(tensor);
-    if !matches!(node.op_type.as_str(), "MoE" | "QMoE") {
+    if !matches!(node.op_type.as_str(), "MoE" | "QMoE" | "Experts") {
         return bytes;
     }
     let chosen = node.attribute.iter().find(|attribute| attribute.name == "k");
@@ -97,6 +97,8 @@ mod tests {
     #[test]
     fn of_experts_as_many_are_read_as_a_token_has() {
         let experts: [(&str, &[i64]); 1] = [("experts", &[8, 10, 10])];
-        check(vec![node("QMoE", &["x", "router", "experts"])], &experts, 200);
+        for operator in ["QMoE", "Experts"] {
+            check(vec![node(operator, &["x", "router", "experts"])], &experts, 200);
+        }
     }
 }

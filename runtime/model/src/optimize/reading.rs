@@ -1,9 +1,13 @@
 //! What the operators of a published decoder mean, however an exporter has spelled it: norms, products,
 //! gates and sums are found behind one operator or behind a dozen.
 
+mod experts;
+mod integers;
+
 use super::source::Source;
 use crate::graph::edit::Node;
 use crate::graph::tensor::Tensor;
+pub(super) use experts::{Mixture, Stored};
 
 /// Operators that leave the numbers as they are but for their precision.
 const CASTS: [&str; 2] = ["Cast", "Identity"];
@@ -44,8 +48,18 @@ pub(super) struct Product<'s> {
 pub(super) enum Weights<'s> {
     /// In blocks of few bits, as `MatMulNBits` takes them: data, scales and zero points.
     Blocks([&'s Tensor; 2], Option<&'s Tensor>),
+    /// In bytes, columns of the result side by side: data, scales and zero points.
+    Bytes([&'s Tensor; 2], Option<&'s Tensor>),
     /// In floats; `true` where the rows of the matrix are the columns of the result.
     Plain(&'s Tensor, bool),
+}
+
+/// A norm times numbers and factors for each column.
+#[derive(Debug)]
+pub(super) struct ScaledNorm<'s> {
+    pub(super) norm: Norm<'s>,
+    pub(super) factors: Vec<&'s Tensor>,
+    pub(super) factor: f32,
 }
 
 /// `gelu(gate) * other`, with the GELU of a hyperbolic tangent.
@@ -211,8 +225,21 @@ impl Source {
                     plain && node.input.len() == 2 && node.int("transA").is_none_or(|a| a == 0);
                 is_plain.then_some(Product { of, node, weights, columns: weights.columns()? })
             }
-            _ => None,
+            _ => self.integer_product(node),
         }
+    }
+
+    /// A norm, and what it is multiplied by.
+    pub(super) fn scaled_norm<'s>(&'s self, name: &'s str) -> Option<ScaledNorm<'s>> {
+        if let Some(norm) = self.norm(name) {
+            return Some(ScaledNorm { norm, factors: Vec::new(), factor: 1.0 });
+        }
+        let Factors { number, values } = self.factors(name)?;
+        let (factors, others): (Vec<_>, Vec<_>) =
+            values.into_iter().partition(|value| self.stored(value).is_some());
+        let [norm] = others[..] else { return None };
+        let factors = factors.into_iter().filter_map(|factor| self.stored(factor)).collect();
+        Some(ScaledNorm { norm: self.norm(norm)?, factors, factor: number as f32 })
     }
 
     /// A stored matrix, and whether it is used with rows and columns exchanged.
@@ -328,7 +355,9 @@ impl Source {
             if divides {
                 return None;
             }
-            match self.producer(name).filter(|_| self.norm(name).is_none()) {
+            let is_whole =
+                |node: &Node| self.norm(name).is_none() && self.integer_product(node).is_none();
+            match self.producer(name).filter(|(node, _)| is_whole(node)) {
                 Some((node, 0)) if node.op_type == "Mul" => {
                     open.extend(pair(node)?.map(|part| (part, false)));
                 }
@@ -361,7 +390,7 @@ impl Weights<'_> {
                 let at = if *turned { 0 } else { 1 };
                 usize::try_from(*tensor.dims.get(at)?).ok()
             }
-            Self::Blocks(..) => None,
+            Self::Blocks(..) | Self::Bytes(..) => None,
         }
     }
 }

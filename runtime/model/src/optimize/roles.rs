@@ -2,6 +2,7 @@
 //! that every layer adds to; names of values and operators play no part.
 
 mod attention;
+mod experts;
 mod per_layer;
 
 use super::reading::{Gated, Norm, Product, VIEWS};
@@ -9,6 +10,7 @@ use super::source::Source;
 use crate::gemma::config::Config;
 use crate::gemma::ports::DecoderPorts;
 pub(super) use attention::Attention;
+pub(super) use experts::{Experts, Router};
 pub(super) use per_layer::{PerLayer, Tokens};
 
 /// Operators that leave out rows whose logits are not wanted.
@@ -46,6 +48,8 @@ pub(super) struct Layer<'s> {
     pub(super) gate_up: [Product<'s>; 2],
     /// What the feed-forward part gives, and its norm.
     pub(super) down: (Product<'s>, Norm<'s>),
+    /// The experts whose answer is added to what the feed-forward part gives.
+    pub(super) experts: Option<Experts<'s>>,
     /// The part with the per-layer inputs.
     pub(super) extra: Option<Extra<'s>>,
     /// What the stream is multiplied by at the end.
@@ -72,7 +76,7 @@ struct Search<'s> {
 /// Finds the weights of a decoder.
 ///
 /// # Errors
-/// When the graph is not built as a Gemma 4 decoder without experts is; says where it differs.
+/// When the graph is not built as a Gemma 4 decoder is; says where it differs.
 pub(super) fn find<'s>(
     source: &'s Source,
     ports: &'s DecoderPorts,
@@ -117,11 +121,13 @@ impl<'s> Search<'s> {
     /// The layer that gives this stream, and the stream before it.
     fn layer(&self, stream: &'s str) -> Result<(Layer<'s>, &'s str), String> {
         let (scalar, stream) = self.source.scaled(stream);
-        let mut part = self.part(stream)?;
+        let mut mixed = self.mixed(stream)?;
+        let mut part = self.fed(mixed.as_ref(), stream)?;
         let mut gated = self.source.gated(part.1.of);
         let mut extra = None;
         if let Some(found) = gated.and_then(|gated| self.extra(gated, part)) {
-            part = self.part(part.0)?;
+            mixed = self.mixed(part.0)?;
+            part = self.fed(mixed.as_ref(), part.0)?;
             gated = self.source.gated(part.1.of);
             extra = Some(found);
         }
@@ -136,14 +142,29 @@ impl<'s> Search<'s> {
             return Err("its gate and up products have different inputs".into());
         }
         let feed_norm = self.norm_of(gate.of, stream, "feed-forward part")?;
+        let experts = mixed.map(|mixed| self.experts(mixed, stream)).transpose()?;
         let (before, product, norm) = self.part(stream)?;
         let output = (product, norm);
         let attention = self.attention(product.of)?;
         let input_norm = self.norm_of(attention.query.of, before, "attention")?;
         let gate_up = [gate, up];
-        let layer =
-            Layer { input_norm, attention, output, feed_norm, gate_up, down, extra, scalar };
+        let layer = Layer {
+            input_norm,
+            attention,
+            output,
+            feed_norm,
+            gate_up,
+            down,
+            experts,
+            extra,
+            scalar,
+        };
         Ok((layer, before))
+    }
+
+    /// What was added to a stream last, alone or with experts.
+    fn fed(&self, mixed: Option<&experts::Mixed<'s>>, stream: &'s str) -> Result<Part<'s>, String> {
+        mixed.map_or_else(|| self.part(stream), |mixed| Ok(mixed.part))
     }
 
     /// What was added to a stream last.

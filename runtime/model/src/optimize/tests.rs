@@ -2,6 +2,13 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may panic")]
 
+mod bytes;
+mod experts;
+#[allow(dead_code, clippy::panic, reason = "as other tests use it")]
+#[path = "../../tests/conformity/fixture.rs"]
+mod fixture;
+mod integers;
+
 use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
@@ -9,13 +16,25 @@ use prost::Message as _;
 use tempfile::TempDir;
 
 use super::source::Source;
-use super::{Levers, find, roles, write};
+use super::{Levers, OptimizeError, OptimizeOptions, Report, find, optimize, roles, write};
+use crate::engine::EngineKind;
 use crate::gemma::config::Config;
 use crate::gemma::ports::DecoderPorts;
 use crate::graph::Graph;
 use crate::graph::edit::{Attribute, Node};
 use crate::graph::tensor::{Tensor, element};
 use crate::graph::whole::{Body, Side, Whole};
+
+fn library() -> PathBuf {
+    let set_up = concat!(env!("CARGO_MANIFEST_DIR"), "/../../.setup/onnxruntime/libonnxruntime.so");
+    std::env::var_os("GEMMAD_ONNXRUNTIME").map_or_else(|| set_up.into(), PathBuf::from)
+}
+
+fn make_fast(folder: &TempDir, engine: EngineKind) -> Result<Report, OptimizeError> {
+    let library = Some(library());
+    let options = OptimizeOptions { engine, library, threads: 1, ..OptimizeOptions::default() };
+    optimize(folder.path(), &options)
+}
 
 /// A graph of these operators, on the input `x` and some constants.
 fn source(nodes: Vec<Node>) -> Source {

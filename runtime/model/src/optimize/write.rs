@@ -2,6 +2,7 @@
 //! weights that stay where they are.
 
 mod copy;
+mod experts;
 mod layer;
 mod weights;
 
@@ -20,6 +21,7 @@ use crate::graph::edit::{Attribute, Node};
 use crate::graph::tensor::{Tensor, element};
 use crate::graph::whole::{Body, OperatorSet, Side, Whole};
 use weights::Block;
+pub(super) use weights::EIGHT_BITS;
 
 /// The first version of the standard operators that has all that are written here.
 const OPSET: i64 = 21;

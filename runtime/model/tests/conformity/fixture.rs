@@ -99,8 +99,7 @@ pub(crate) const VARIANTS: [(&str, &str); 5] = [
 pub(crate) const CASES: [&str; 8] =
     ["text", "long", "image", "images", "audio", "video", "interleaved", "pictures"];
 
-/// All fixtures of a size: each with its published decoder, then those of which a fast graph can be
-/// made with that.
+/// All fixtures of a size: each with its published decoder, then each with the fast graph.
 pub(crate) fn of_variant(variant: &'static str) -> Vec<Fixture> {
     let more: &[(Layout, &str)] = match variant {
         "e2b" => &[(Layout::A, "fp16"), (Layout::A, "q8"), (Layout::A, "q4f16"), (Layout::B, "q4")],
@@ -112,12 +111,9 @@ pub(crate) fn of_variant(variant: &'static str) -> Vec<Fixture> {
     };
     let published = all.iter().chain(more).map(fixture(Decoder::Published));
     let fast = all.iter().chain(more).map(fixture(Decoder::Fast));
-    // Neither a mixture of experts nor products in eight bits have fast operators yet.
-    let can_be_fast = |fixture: &Fixture| fixture.variant != "26b" && fixture.dtype != "q8";
     // Other precisions have no scales in 32 bits.
     let halved = all.iter().chain(more).filter(|(_, dtype)| *dtype == "q4");
-    let fast = fast.chain(halved.map(fixture(Decoder::Halved)));
-    published.chain(fast.filter(can_be_fast)).collect()
+    published.chain(fast).chain(halved.map(fixture(Decoder::Halved))).collect()
 }
 
 /// The folder of the fixtures.

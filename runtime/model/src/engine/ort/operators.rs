@@ -2,6 +2,8 @@
 //! their work among threads of their own; weights are read where ONNX Runtime has mapped them.
 
 mod attention;
+mod columns;
+mod experts;
 mod product;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -16,6 +18,8 @@ use crate::engine::own::shared::Shared;
 use crate::engine::own::{Attributes, DOMAIN};
 use crate::engine::said;
 use attention::AttentionOperator;
+use columns::ColumnProductOperator;
+use experts::ExpertsOperator;
 use product::{GatedProductOperator, ProductOperator};
 
 /// The domain of our operators, for one session.
@@ -29,6 +33,12 @@ pub(super) fn domain(shared: &Arc<Shared>) -> ort::Result<OperatorDomain> {
         .add(ProductOperator::<f16>::new(shared()))?
         .add(GatedProductOperator::<f32>::new(shared()))?
         .add(GatedProductOperator::<f16>::new(shared()))?
+        .add(ColumnProductOperator::<u8>::new(shared()))?
+        .add(ColumnProductOperator::<i8>::new(shared()))?
+        .add(ExpertsOperator::<u8, f32>::new(shared()))?
+        .add(ExpertsOperator::<u8, f16>::new(shared()))?
+        .add(ExpertsOperator::<f32, f32>::new(shared()))?
+        .add(ExpertsOperator::<f16, f32>::new(shared()))?
         .add(AttentionOperator(shared()))
 }
 

@@ -20,7 +20,7 @@ pub(crate) struct Matrix {
 }
 
 /// The level of accuracy that allows activations of 8 bits.
-const ACCURACY_INT8: i64 = 4;
+pub(super) const ACCURACY_INT8: i64 = 4;
 
 /// The scales of a matrix, in either width.
 #[derive(Clone, Copy)]

@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod attention;
+mod columns;
+mod experts;
 mod product;
 
 use std::path::PathBuf;
@@ -125,7 +127,7 @@ impl Single {
         }
         std::fs::write(folder.path().join("weights"), beside).unwrap();
         let set = |domain: &str, version| OperatorSet { domain: domain.into(), version };
-        let opset_import = vec![set("", 21), set(DOMAIN, 1)];
+        let opset_import = vec![set("", 21), set("com.microsoft", 1), set(DOMAIN, 1)];
         let whole = Whole { ir_version: 10, graph: Some(body), opset_import, ..Whole::default() };
         let path = folder.path().join("single.onnx");
         std::fs::write(&path, whole.encode_to_vec()).unwrap();

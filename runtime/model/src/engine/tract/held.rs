@@ -9,6 +9,7 @@ use tract_onnx::pb::tensor_proto::{DataLocation, DataType};
 use tract_onnx::pb::{NodeProto, TensorProto};
 use tract_onnx::tract_hir::internal::*;
 
+use crate::engine::own::columns::ByteSlice;
 use crate::engine::own::matrix::ScaleSlice;
 use crate::mapped::{self, Mapped};
 
@@ -78,6 +79,21 @@ impl Held {
         }
     }
 
+    /// The bytes of a constant of bytes, with a sign or without.
+    ///
+    /// # Errors
+    /// When it holds something else.
+    pub(super) fn byte_slice(&self) -> TractResult<ByteSlice<'_>> {
+        if self.kind == DatumType::U8 {
+            return self.bytes().map(ByteSlice::U8);
+        }
+        ensure!(self.kind == DatumType::I8, "a constant of {:?} where bytes are due", self.kind);
+        Ok(ByteSlice::I8(match &self.stored {
+            Stored::Mapped(mapped) => mapped::signed(mapped.bytes()),
+            Stored::Read(tensor) => tensor.try_as_plain_ram()?.as_slice()?,
+        }))
+    }
+
     /// The scales that it holds.
     ///
     /// # Errors
@@ -112,6 +128,7 @@ fn map(context: &ParsingContext<'_>, tensor: &TensorProto) -> TractResult<Option
     };
     let kind = match DataType::try_from(tensor.data_type) {
         Ok(DataType::Uint8) => DatumType::U8,
+        Ok(DataType::Int8) => DatumType::I8,
         Ok(DataType::Float16) => DatumType::F16,
         Ok(DataType::Float) => DatumType::F32,
         Ok(_) | Err(_) => return Ok(None),

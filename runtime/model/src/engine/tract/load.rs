@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tract_onnx::model::ParseResult;
+use tract_onnx::pb::tensor_proto::DataLocation;
+use tract_onnx::pb::{GraphProto, StringStringEntryProto};
 use tract_onnx::prelude::multithread::Executor;
 use tract_onnx::prelude::*;
 use tract_onnx::tract_hir::internal::{DimFact, Framework, ShapeFactoid, ToDim};
@@ -13,6 +15,7 @@ use super::Tract;
 use super::registry::{reader, refuse_unknown};
 use super::rewrite::rewrite;
 use crate::engine::{Dim, GraphSpec, window};
+use crate::graph::links::Elsewhere;
 use crate::graph::{Element, Port};
 
 /// A compiled graph.
@@ -113,11 +116,14 @@ impl Source {
             Some(mut bytes) => onnx.proto_model_for_read(&mut bytes)?,
             None => onnx.proto_model_for_path(&self.path)?,
         };
+        let elsewhere = proto.graph.as_mut().map(|graph| follow(graph, &self.path)).transpose()?;
         if let Some(graph) = proto.graph.as_mut() {
             refuse_unknown(&onnx, graph)?;
             rewrite(graph, self);
         }
-        let folder = self.path.parent().and_then(Path::to_str);
+        let folder = elsewhere.flatten();
+        let folder = folder.as_deref().or_else(|| self.path.parent());
+        let folder = folder.and_then(Path::to_str);
         let ParseResult { mut model, unresolved_inputs, .. } = onnx.parse(&proto, folder)?;
         drop(proto);
         if let Some(name) = unresolved_inputs.first() {
@@ -173,6 +179,28 @@ impl Source {
         };
         inputs.iter().enumerate().map(fact).collect()
     }
+}
+
+/// Names weights behind links by the places to which these lead; the folder of these places.
+fn follow(graph: &mut GraphProto, path: &Path) -> TractResult<Option<PathBuf>> {
+    let named = |entry: &&mut StringStringEntryProto| entry.key == "location";
+    let mut entries: Vec<_> = graph
+        .initializer
+        .iter_mut()
+        .filter(|tensor| tensor.data_location == Some(DataLocation::External as i32))
+        .flat_map(|tensor| &mut tensor.external_data)
+        .filter(named)
+        .collect();
+    let names = entries.iter().map(|entry| entry.value.as_str());
+    let Some(elsewhere) = Elsewhere::of(path, names).map_err(TractError::msg)? else {
+        return Ok(None);
+    };
+    for entry in &mut entries {
+        if let Some(place) = elsewhere.place(&entry.value) {
+            place.clone_into(&mut entry.value);
+        }
+    }
+    Ok(Some(elsewhere.folder))
 }
 
 fn datum_type(port: &Port) -> DatumType {

@@ -2,6 +2,8 @@
 //! taken out of the graph before it does, and mapped by the operators that read them.
 
 mod attention;
+mod columns;
+mod experts;
 mod product;
 mod rows;
 
@@ -14,15 +16,19 @@ use tract_onnx::prelude::TractError;
 
 use super::held;
 use super::rewrite::whole;
-use crate::engine::own::{ATTENTION, Attributes, DOMAIN, GATED_PRODUCT, PRODUCT};
+use crate::engine::own::{
+    ATTENTION, Attributes, COLUMN_PRODUCT, DOMAIN, EXPERTS, GATED_PRODUCT, PRODUCT,
+};
 
 /// Our operators that graphs may use.
-pub(super) const NAMES: [&str; 3] = [PRODUCT, GATED_PRODUCT, ATTENTION];
+pub(super) const NAMES: [&str; 5] = [PRODUCT, GATED_PRODUCT, COLUMN_PRODUCT, EXPERTS, ATTENTION];
 
 /// Names under which tract knows our operators: it looks at names only, and `Attention` is one of
 /// the standard's, too.
 const OWN_PRODUCT: &str = "gemmad.Product";
 const OWN_GATED_PRODUCT: &str = "gemmad.GatedProduct";
+const OWN_COLUMN_PRODUCT: &str = "gemmad.ColumnProduct";
+const OWN_EXPERTS: &str = "gemmad.Experts";
 const OWN_ATTENTION: &str = "gemmad.Attention";
 const LAST_ROWS: &str = "gemmad.LastRows";
 const COUNT_ROWS: &str = "gemmad.CountRows";
@@ -34,6 +40,8 @@ const THREADS: &str = "gemmad.threads";
 pub(super) fn register(operators: &mut OnnxOpRegister) {
     operators.insert(OWN_PRODUCT, product::product_of_one);
     operators.insert(OWN_GATED_PRODUCT, product::product_of_two);
+    operators.insert(OWN_COLUMN_PRODUCT, columns::column_product);
+    operators.insert(OWN_EXPERTS, experts::experts);
     operators.insert(OWN_ATTENTION, attention::attention);
     operators.insert(LAST_ROWS, rows::last_rows);
     operators.insert(COUNT_ROWS, rows::count_rows);
@@ -94,7 +102,8 @@ fn adopt_products(graph: &mut pb::GraphProto, threads: usize) {
 /// Which inputs of an operator are weights that it holds itself.
 fn weights(op_type: &str) -> &'static [usize] {
     match op_type {
-        OWN_PRODUCT => &[1, 2, 3],
+        OWN_PRODUCT | OWN_COLUMN_PRODUCT => &[1, 2, 3],
+        OWN_EXPERTS => &[3, 4, 5, 6, 7, 8],
         OWN_GATED_PRODUCT => &[1, 2, 3, 4, 5, 6],
         "GatherBlockQuantized" => &[0, 2, 3],
         _ => &[],

@@ -27,7 +27,11 @@ impl Writer<'_> {
         self.gated(&name("gated"), &normed, &layer.gate_up)?;
         let (product, norm) = &layer.down;
         self.product(&name("down"), &name("gated"), product)?;
-        let added = self.norm(&name("fed"), &name("down"), norm)?;
+        let fed = match &layer.experts {
+            Some(experts) => self.experts(at, experts, &stream, &name("down"))?,
+            None => name("down"),
+        };
+        let added = self.norm(&name("fed"), &fed, norm)?;
         let mut result = name("stream");
         self.op("", "Add", &[&stream, &added], &result, &[]);
         if let (Some(extra), Some(input)) = (&layer.extra, input) {
@@ -125,14 +129,19 @@ impl Writer<'_> {
     ) -> Result<String, String> {
         let weight = norm.weight.ok_or_else(|| format!("the norm of {of} has no factors"))?;
         let weight = self.factors(weight)?;
+        self.plain_norm(output, of, &weight, norm.epsilon);
+        Ok(output.into())
+    }
+
+    /// Writes a norm with factors that are there.
+    pub(super) fn plain_norm(&mut self, output: &str, of: &str, weight: &str, epsilon: f32) {
         let attributes = [
             Attribute::int("axis", -1),
-            Attribute::float("epsilon", norm.epsilon),
+            Attribute::float("epsilon", epsilon),
             Attribute::int("stash_type", 1),
         ];
         // An operator of ONNX Runtime that lies in the standard domain.
-        self.op("", "SimplifiedLayerNormalization", &[of, &weight], output, &attributes);
-        Ok(output.into())
+        self.op("", "SimplifiedLayerNormalization", &[of, weight], output, &attributes);
     }
 
     /// Writes a sum and its norm; their names, the norm first.

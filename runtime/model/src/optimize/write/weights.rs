@@ -7,7 +7,7 @@ use crate::optimize::levers::{Int8, Stored};
 use crate::optimize::reading::{Product, Weights};
 
 /// Accuracy level that stands for activations in eight bits.
-const EIGHT_BITS: i64 = 4;
+pub(in crate::optimize) const EIGHT_BITS: i64 = 4;
 
 /// Sizes of a block of weights that the kernels take.
 const BLOCKS: std::ops::RangeInclusive<usize> = 16..=256;
@@ -113,7 +113,12 @@ impl Writer<'_> {
     ) -> Result<(), String> {
         let is_part = to - from != product.columns;
         let ([data, scales], zeros) = match product.weights {
-            Weights::Plain(..) if is_part => return Err("its weights cannot be cut".into()),
+            Weights::Plain(..) | Weights::Bytes(..) if is_part => {
+                return Err("its weights cannot be cut".into());
+            }
+            Weights::Bytes(tensors, zeros) => {
+                return self.byte_product(output, of, product.columns, tensors, zeros);
+            }
             Weights::Plain(tensor, turned) => {
                 let matrix = self.matrix(tensor, turned);
                 self.op("", "MatMul", &[of, &matrix], output, &[]);
@@ -135,6 +140,42 @@ impl Writer<'_> {
         block.rows = to - from;
         let inputs: Vec<&str> = inputs.iter().map(String::as_str).collect();
         self.op(OURS, "Product", &inputs, output, &block.attributes(self.levers.int8));
+        Ok(())
+    }
+
+    /// Writes a product with bytes that lie as the standard's integer products have them.
+    fn byte_product(
+        &mut self,
+        output: &str,
+        of: &str,
+        columns: usize,
+        [data, scales]: [&Tensor; 2],
+        zeros: Option<&Tensor>,
+    ) -> Result<(), String> {
+        let named = |reason: &str| format!("{} {reason}", data.name);
+        let inputs = match data.shape().unwrap_or_default()[..] {
+            [inputs, outputs] if inputs > 0 && outputs == columns && columns > 0 => inputs,
+            _ => return Err(named("is no matrix")),
+        };
+        let fits = |count: Option<usize>| count == Some(1) || count == Some(columns);
+        if !matches!(data.data_type, element::U8 | element::I8) || !fits(scales.count()) {
+            return Err(named("is no bytes with one scale for all or for each column"));
+        }
+        if zeros.is_some_and(|zeros| zeros.data_type != data.data_type || !fits(zeros.count())) {
+            return Err(named("has zero points unlike its bytes"));
+        }
+        let names = [self.weight(data), self.factors(scales)?];
+        let zeros = zeros.map_or_else(String::new, |zeros| self.weight(zeros));
+        let accuracy = match self.levers.int8 {
+            Int8::Published | Int8::On => EIGHT_BITS,
+            Int8::Off => 0,
+        };
+        let attributes = [
+            Attribute::size("K", inputs),
+            Attribute::size("N", columns),
+            Attribute::int("accuracy_level", accuracy),
+        ];
+        self.op(OURS, "ColumnProduct", &[of, &names[0], &names[1], &zeros], output, &attributes);
         Ok(())
     }
 
@@ -267,7 +308,7 @@ impl Writer<'_> {
         Ok(name)
     }
 
-    fn add(&mut self, tensor: Tensor) {
+    pub(super) fn add(&mut self, tensor: Tensor) {
         let bytes = tensor.bytes().unwrap_or(0);
         match tensor.is_external() {
             true if self.scales.hold(&tensor) => {}
