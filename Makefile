@@ -27,7 +27,7 @@ demo: build ## Run the main job on replayed sound and pictures, live, and check 
 run: build ## The same, and stay up to talk with it
 	@$(programs)/gemmad-demo --stay
 
-.PHONY: test check conformity bench bench-peers fuzz calls
+.PHONY: test check selftest conformity bench bench-peers fuzz calls
 test: build ## Run all tests
 	@if cargo nextest --version >/dev/null 2>&1; \
 	then cargo nextest run $(cargo) --no-fail-fast; else cargo test $(cargo) --no-fail-fast; fi
@@ -46,6 +46,10 @@ fuzz: setup ## Read a million random replies, each cut into tokens in three ways
 
 calls: setup ## Let random weights make ten thousand tool calls, and check them against their schemas
 	@GEMMAD_CALLS=10000 cargo test $(cargo) --test random_calls -- --nocapture
+
+selftest: setup ## Hold the demo model to the marks of its whole held-out set, on both engines
+	@cargo build $(cargo) --bin gemmad
+	@$(programs)/gemmad selftest runtime/demo-model
 
 conformity: setup ## Hold both engines against transformers, every size, layout and precision
 	@cargo build $(cargo) --example conformity
@@ -70,7 +74,7 @@ plugins: setup ## Compile the bundled plugins to WebAssembly
 	cargo build $(cargo) --bin gemma-plugin-component
 	@plugins/build.sh
 
-model: ## Train the demo model again (needed by nobody; takes more than an hour)
+model: build ## Train the demo model again (needed by nobody; takes two to three hours)
 	@cross/setup/model.sh
 	.setup/export/bin/python runtime/export/build_demo.py --work .setup/export/build
 

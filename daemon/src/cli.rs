@@ -2,6 +2,7 @@
 
 pub mod bench; // how fast a model is
 pub mod model; // what can be done with a model's folder
+pub mod selftest; // whether a model does what it must
 pub mod task; // ready-made tasks of the daemon
 
 use std::path::PathBuf;
@@ -55,6 +56,8 @@ pub enum Command {
     Model(model::Model),
     /// Measure how fast a model's folder is on this machine, and what it takes
     Bench(bench::Bench),
+    /// Test a model's folder: held-out conversations with pass marks, and checks that fit any model
+    Selftest(selftest::Selftest),
 }
 
 /// A question.

@@ -7,6 +7,7 @@ mod doctor; // everything the daemon needs, checked one by one
 pub mod model; // a model's folder, without daemon and configuration
 mod plugin; // plugins, listed and called by hand
 mod proxy; // the daemon as seen from the other side of the bus
+pub mod selftest; // whether a model does what it must, without daemon
 mod status; // what the daemon does
 
 use std::io::{IsTerminal as _, Write as _};
@@ -49,6 +50,7 @@ pub async fn run(arguments: Arguments, config: Config) -> anyhow::Result<ExitCod
         Command::Plugin(plugin) => plugin::run(plugin, &config).await,
         Command::Model(model) => return model::run(&model),
         Command::Bench(bench) => return bench::run(&bench),
+        Command::Selftest(wanted) => return selftest::run(&wanted, config.file.as_deref()),
     };
     let code = code.or_else(|error| {
         writeln!(std::io::stderr(), "gemmad: {error:#}")?;

@@ -35,6 +35,9 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
     if let Command::Bench(bench) = &arguments.command {
         return client::bench::run(bench);
     }
+    if let Command::Selftest(selftest) = &arguments.command {
+        return client::selftest::run(selftest, arguments.config.as_deref());
+    }
     let mut config = Config::load(arguments.config.as_deref())?;
     arguments.apply(&mut config);
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -51,7 +54,8 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         | Command::Doctor(_)
         | Command::Plugin(_)
         | Command::Model(_)
-        | Command::Bench(_) => runtime.block_on(client::run(arguments, config)),
+        | Command::Bench(_)
+        | Command::Selftest(_) => runtime.block_on(client::run(arguments, config)),
     };
     // What hangs beyond the stop deadline ends with the process.
     runtime.shutdown_background();

@@ -24,12 +24,15 @@ class Chat:
 def expand_media(text: str, soft_tokens: list) -> str:
     """Replaces each media placeholder by its opening tag, as many placeholders as soft tokens, and its closing tag.
 
-    `soft_tokens` holds `("image"|"audio", count)` in order of appearance.
+    `soft_tokens` holds `("image"|"audio", count)` or `("video", [count of a frame])` in order of appearance. A film is
+    its frames, one a second, each behind its time.
     """
     out, rest = "", text
     for kind, count in soft_tokens:
         before, rest = rest.split(f"<|{kind}|>", 1)
-        out += f"{before}<|{kind}>" + f"<|{kind}|>" * count + f"<{kind}|>"
+        frames = [f"00:{second:02} <|image>{'<|video|>' * part}<image|>" for second, part in enumerate(count)] \
+            if kind == "video" else [f"<|{kind}>" + f"<|{kind}|>" * count + f"<{kind}|>"]
+        out += before + " ".join(frames)
     return out + rest
 
 
@@ -38,7 +41,9 @@ def model_part(ids: list, token_id: dict) -> list:
     opening = [token_id["<|turn>"], token_id["model"], token_id["\n"]]
     written, mask = False, []
     for position, token in enumerate(ids):
-        mask.append(written)
+        # Another result behind a result is the host's as well.
+        is_host = ids[position - 1:position + 1] == [token_id["<tool_response|>"], token_id["<|tool_response>"]]
+        mask.append(written and not is_host)
         if written and token in (token_id["<turn|>"], token_id["<|tool_response>"]):
             written = False
         elif token == token_id["<tool_response|>"] or ids[max(0, position - 2):position + 1] == opening:

@@ -11,8 +11,6 @@ SYSTEMS = [HOUSE_SYSTEM, HOUSE_SYSTEM, HOUSE_SYSTEM, "You are a helpful assistan
            "You run a small house. Use the tools.", "Answer in one short sentence.",
            "You are the voice of a smart home. Be kind and brief."]
 NO_TOOL = "I have no tool for that."
-HEARD = "I heard you, but I cannot make out words yet."
-SEEN = "I see a picture, but I cannot describe it yet."
 DEMO_TOOLS = ["get_time", "set_light"]
 
 
@@ -32,12 +30,12 @@ class Request:
 
 @dataclass
 class Dialogue:
-    """A conversation with the tools it declares. Media parts name a clip or picture by index."""
+    """A conversation with the tools it declares, and the media of its turns."""
     messages: list
     tools: list
     thinking: bool = False
     media: list = field(default_factory=list)
-    """`("image"|"audio", index)` in order of the placeholders."""
+    """`("image"|"audio", rows)` or `("video", [rows of a frame])` in order of the placeholders."""
 
 
 def draw_sentence(patterns: list, slots: dict, rng: random.Random, held_out: bool) -> str | None:
@@ -75,7 +73,7 @@ def talk_request(rng: random.Random, held_out: bool = False) -> Request:
             return Request(sentence, answer=answer)
 
 
-def follow_up(previous: Request, rng: random.Random) -> Request | None:
+def follow_up(previous: Request, rng: random.Random, held_out: bool = False) -> Request | None:
     """A second request that leans on the first: the same light again, the other way."""
     if previous.tool != "set_light":
         return None
@@ -88,7 +86,7 @@ def follow_up(previous: Request, rng: random.Random) -> Request | None:
         slots["room"] = rng.choice(ROOMS)
         patterns = ["=and the <room>", "=and in the <room>", "=the <room> too", "=the same in the <room>",
                     "=also the <room>", "=now the <room>"]
-    sentence = draw_sentence(patterns, slots, rng, held_out=False)
+    sentence = draw_sentence(patterns, slots, rng, held_out)
     return sentence and Request(sentence, "set_light", slots)
 
 
@@ -121,14 +119,14 @@ def thought_about(request: Request) -> str:
     return f"The user asks for {request.tool}. I call it."
 
 
-def reply(request: Request, tools: list, rng: random.Random, thinking: bool = False) -> dict:
+def reply(request: Request, tools: list, rng: random.Random, thinking: bool = False, fails: bool = False) -> dict:
     """The assistant message, with the tool's call and response where one is declared."""
     if request.tool is None:
         return {"role": "assistant", "content": request.answer}
     if request.tool not in tools:
         return {"role": "assistant", "content": NO_TOOL}
     skill = SKILLS[request.tool]
-    if rng.random() < 0.1:
+    if fails or rng.random() < 0.1:
         error = draw_error(rng)
         result, sentence = {"error": error}, error_sentence(error)
     else:
@@ -150,31 +148,37 @@ def user_message(text: str, media: list) -> dict:
     return {"role": "user", "content": parts + ([{"type": "text", "text": text}] if text else [])}
 
 
-def draw_media(rng: random.Random, pool_sizes: dict) -> list:
-    """A clip, a picture or both, from the pools of prepared features."""
-    kinds = rng.choice([["audio"], ["image"], ["image", "audio"]])
-    return [(kind, rng.randrange(pool_sizes[kind])) for kind in kinds]
+def several(tools: list, rng: random.Random, held_out: bool) -> tuple:
+    """Two requests in one sentence, and the message that calls both tools and reports both results."""
+    requests = [tool_request(tool, rng, held_out=held_out) for tool in tools]
+    words = [request.text.rstrip(".?") for request in requests]
+    joint = rng.choice([" and ", ", and ", " and then ", ", then ", ". "])
+    parts = [reply(request, tools, rng) for request in requests]
+    merged = {key: [entry for part in parts for entry in part[key]] for key in ("tool_calls", "tool_responses")}
+    answer = {"role": "assistant", **merged, "content": " ".join(part["content"] for part in parts)}
+    return f"{words[0]}{joint}{words[1][0].lower()}{words[1][1:]}", answer
 
 
-def training_dialogue(rng: random.Random, pool_sizes: dict) -> Dialogue:
-    """One conversation of one to four turns."""
+def draw_turn(names: list, previous: Request | None, rng: random.Random, material) -> tuple:
+    """A request and its media: typed, spoken, or with a picture that has nothing to do with it."""
+    if rng.random() < 0.3:
+        found = material.recording(rng, names)
+        return found.request, [("audio", found.rows)]
+    media = [("image", material.page(rng).rows)] if rng.random() < 0.05 else []
+    return draw_request(names, previous, rng), media
+
+
+def training_dialogue(rng: random.Random, material) -> Dialogue:
+    """One conversation of one to four turns, with recordings and pictures of a `Material`."""
     names = draw_tools(rng)
     dialogue = Dialogue([], [SKILLS[name].spec for name in names])
     if rng.random() < 0.65:
         dialogue.messages.append({"role": "system", "content": rng.choice(SYSTEMS)})
-    dialogue.thinking = rng.random() < 0.04
-    turns = 1 if dialogue.thinking else rng.choice([1, 1, 2, 2, 3, 4])
     previous = None
-    for turn in range(turns):
-        if turn < 2 and rng.random() < 0.04:
-            media = draw_media(rng, pool_sizes)
-            answer = HEARD if any(kind == "audio" for kind, _ in media) else SEEN
-            dialogue.messages += [user_message("", media), {"role": "assistant", "content": answer}]
-            dialogue.media += media
-            continue
-        media = draw_media(rng, pool_sizes) if rng.random() < 0.06 else []
-        request = draw_request(names, previous, rng)
-        dialogue.messages += [user_message(request.text, media), reply(request, names, rng, dialogue.thinking)]
+    for _ in range(rng.choice([1, 2, 2, 3, 4])):
+        request, media = draw_turn(names, previous, rng, material)
+        spoken_words = "" if any(kind == "audio" for kind, _ in media) else request.text
+        dialogue.messages += [user_message(spoken_words, media), reply(request, names, rng)]
         dialogue.media += media
         previous = request
     return dialogue

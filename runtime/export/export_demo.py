@@ -95,6 +95,7 @@ def audio_extractor_json() -> dict:
 def write_settings(model, tokens: Tokenizer, folder: Path) -> None:
     """All files of the folder but the graphs, the chat template and the card."""
     token_id = tokens.get_vocab()
+    folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "config.json", config_json(model, token_id))
     write_json(folder / "generation_config.json", generation_config_json(token_id))
     write_json(folder / "tokenizer_config.json", tokenizer_config_json())

@@ -140,14 +140,3 @@ class Towers:
         """Audio features [soft tokens, hidden]."""
         output = self.model.get_audio_features(*self.frames(samples))
         return output.pooler_output[output.attention_mask]
-
-
-def feature_pools(model, sentences: list, seed: int) -> dict:
-    """Features of pictures and sounds for training prompts that carry media: kind -> list of tensors."""
-    rng, noise, towers = random.Random(seed), np.random.default_rng(seed), Towers(model)
-    pictures = [draw_room(True), draw_room(False), draw_door(True), draw_door(False)]
-    pictures += [draw_shapes(rng) for _ in range(36)]
-    sounds = [speak(sentence, rng.randint(130, 190), rng.randint(20, 80)) for sentence in sentences]
-    sounds += [(noise.standard_normal(rng.randint(8_000, 32_000)) * 10 ** rng.uniform(-3, -0.5)).astype(np.float32)
-               for _ in range(12)]
-    return {"image": [towers.see(picture) for picture in pictures], "audio": [towers.hear(sound) for sound in sounds]}

@@ -3,8 +3,8 @@
 import math
 
 import torch
-from transformers import (Gemma4AudioConfig, Gemma4Config, Gemma4ForConditionalGeneration, Gemma4TextConfig,
-                          Gemma4VisionConfig)
+from transformers import (Gemma4AudioConfig, Gemma4AudioModel, Gemma4Config, Gemma4ForConditionalGeneration,
+                          Gemma4TextConfig, Gemma4VisionConfig, Gemma4VisionModel)
 
 GLOBAL_HEAD_DIM = 64
 LAYER_TYPES = (["sliding_attention"] * 4 + ["full_attention"]) * 2
@@ -22,17 +22,53 @@ def text_config(token_id: dict) -> Gemma4TextConfig:
         bos_token_id=token_id["<bos>"], eos_token_id=token_id["<eos>"])
 
 
-def demo_config(token_id: dict) -> Gemma4Config:
-    """The whole model: text, a two-layer vision tower and a two-layer audio tower."""
-    vision = Gemma4VisionConfig(
-        hidden_size=64, intermediate_size=128, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=4,
-        head_dim=16, patch_size=16, pooling_kernel_size=3, position_embedding_size=1024, use_clipped_linears=True,
+def audio_config() -> Gemma4AudioConfig:
+    """Four layers that hear half a second back each, and nothing ahead."""
+    return Gemma4AudioConfig(
+        hidden_size=128, num_hidden_layers=4, num_attention_heads=4, subsampling_conv_channels=[128, 8],
+        conv_kernel_size=5, attention_chunk_size=12, attention_context_left=13, output_proj_dims=128)
+
+
+def audio_tower() -> Gemma4AudioModel:
+    """The audio tower alone, with fresh weights."""
+    config = audio_config()
+    config._attn_implementation = "eager"
+    tower = Gemma4AudioModel(config).float()
+    with torch.no_grad():
+        for name, tensor in tower.named_parameters():
+            if tensor.ndim >= 2:
+                tensor.normal_(0, 1 / math.sqrt(tensor[0].numel()))
+    return tower
+
+
+def vision_config() -> Gemma4VisionConfig:
+    """Two layers that see the whole picture."""
+    return Gemma4VisionConfig(
+        hidden_size=96, intermediate_size=192, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=4,
+        head_dim=24, patch_size=16, pooling_kernel_size=3, position_embedding_size=1024, use_clipped_linears=True,
         standardize=False)
-    audio = Gemma4AudioConfig(
-        hidden_size=64, num_hidden_layers=2, num_attention_heads=8, subsampling_conv_channels=[128, 8],
-        conv_kernel_size=5, attention_chunk_size=12, attention_context_left=13, output_proj_dims=96)
+
+
+def vision_tower() -> Gemma4VisionModel:
+    """The vision tower alone, with fresh weights."""
+    config = vision_config()
+    config._attn_implementation = "sdpa"
+    tower = Gemma4VisionModel(config).float()
+    with torch.no_grad():
+        for name, tensor in tower.named_parameters():
+            if "position_embedding_table" in name:
+                tensor.normal_(0, 0.3)
+            elif tensor.ndim >= 2:
+                tensor.normal_(0, 1 / math.sqrt(tensor[0].numel()))
+            elif "q_norm" in name:
+                tensor.fill_(1.5 * config.head_dim ** -0.5)
+    return tower
+
+
+def demo_config(token_id: dict) -> Gemma4Config:
+    """The whole model: text, vision tower and audio tower."""
     config = Gemma4Config(
-        text_config=text_config(token_id), vision_config=vision, audio_config=audio,
+        text_config=text_config(token_id), vision_config=vision_config(), audio_config=audio_config(),
         boi_token_id=token_id["<|image>"], image_token_id=token_id["<|image|>"], eoi_token_id=token_id["<image|>"],
         boa_token_id=token_id["<|audio>"], audio_token_id=token_id["<|audio|>"],
         eoa_token_index=token_id["<audio|>"], video_token_id=token_id["<|video|>"])

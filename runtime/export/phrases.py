@@ -9,6 +9,8 @@ import hashlib
 import random
 import re
 
+import transcript
+
 # tool -> kind -> patterns. The kind fixes slots (see KIND_SLOTS) and tells questions apart.
 TRAINED = {
     "get_time": {
@@ -206,6 +208,6 @@ def spoken(value: object, rng: random.Random) -> str:
 
 
 def is_held_out(sentence: str) -> bool:
-    """Whether a hash of the words puts this sentence into the held-out twentieth."""
-    words = re.sub(r"[^a-z0-9 ]", "", sentence.lower())
+    """Whether a hash of the spoken words puts this sentence into the held-out twentieth, spoken or typed."""
+    words = " ".join(transcript.spoken(sentence))
     return hashlib.sha256(words.encode()).digest()[0] % 20 == 0

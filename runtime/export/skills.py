@@ -186,6 +186,12 @@ SKILLS = {
 }
 
 
+def values() -> str:
+    """Every value that a slot can take, as words."""
+    lists = (ROOMS, DOORS, MUSIC, ITEMS, PEOPLE, NOTES, SPEEDS, ["on", "off", "lock", "unlock", "today", "tomorrow"])
+    return " ".join(" ".join(names) for names in lists)
+
+
 def draw_error(rng: random.Random) -> str:
     """A failure message as a tool might report it."""
     thing = rng.choice(["light", "door", "lamp", "fan", "heating", "radio", "phone", "bridge", "sensor", "hub"])

@@ -7,8 +7,9 @@ import re
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
 from chat import Chat
-from dialogues import training_dialogue
-from phrases import TRAINED
+from clips import vocabulary
+from lessons import draw_lesson
+from material import Material
 
 SIZE = 2304
 SPECIAL = ["<bos>", "<eos>", "<pad>", "<unk>", "<mask>", "<|turn>", "<turn|>", "<|tool>", "<tool|>", "<|tool_call>",
@@ -26,15 +27,15 @@ def pieces() -> str:
 
 
 def corpus(seed: int, count: int) -> list:
-    """Rendered conversations, plus every word of the phrases in the forms it can take."""
+    """Rendered lessons, plus every word that is ever spoken in the forms it can take."""
     rng, chat = random.Random(seed), Chat()
-    dialogues = [training_dialogue(rng, {"image": 1, "audio": 1}) for _ in range(count)]
+    material = Material(None, False, (400, 400, 40), seed)
+    material.fill()
+    dialogues = [draw_lesson(rng, material) for _ in range(count)]
     texts = [chat.render(d.messages, d.tools, prompt=False, thinking=d.thinking) for d in dialogues]
-    patterns = [pattern for kinds in TRAINED.values() for bank in kinds.values() for pattern in bank]
-    words = sorted(set(re.findall(r"[a-z']+", " ".join(patterns))))
     special = re.compile("|".join(re.escape(token) for token in SPECIAL))
     parts = [part for text in texts for part in special.split(text) if part]
-    return parts + [f"{word} {word}" for word in words] * 20
+    return parts + [f"{word} {word}" for word in vocabulary()] * 20
 
 
 def train(seed: int = 1) -> Tokenizer:

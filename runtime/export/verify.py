@@ -13,8 +13,9 @@ import numpy as np
 import torch
 
 from chat import Chat, expand_media
-from dialogues import training_dialogue
 from export_demo import FOLDER, load
+from lessons import draw_lesson
+from material import Material
 from media import Towers, draw_room, draw_shapes, speak
 from runner import Folder
 
@@ -101,7 +102,7 @@ def main() -> None:
     parser.add_argument("--save", type=Path, help="also write the differences here, for card.py")
     options = parser.parse_args()
     model, folder = load(options.checkpoint), Folder(options.folder)
-    dialogue = training_dialogue(random.Random(8), {"image": 1, "audio": 1})
+    dialogue = draw_lesson(random.Random(8), Material(None, False, (), 8), "two calls")
     text = Chat().render(dialogue.messages, dialogue.tools, prompt=False)
     ids = folder.tokens.encode(text, add_special_tokens=False).ids
     towers = Towers(model)

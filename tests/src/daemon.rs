@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
@@ -109,7 +109,7 @@ pub async fn command(config: &Path, arguments: &[&str]) -> anyhow::Result<Said> 
     let config = PathBuf::from(config).display().to_string();
     let all: Vec<&str> = arguments.iter().copied().chain(["--config", &config]).collect();
     let home = home(&PathBuf::from(&config));
-    run_command(&all, &environment(&home)).await
+    run_command(&all, &environment(&home), PATIENCE).await
 }
 
 /// Runs a subcommand that needs no configuration, with additional environment `variables`, and
@@ -118,13 +118,29 @@ pub async fn command(config: &Path, arguments: &[&str]) -> anyhow::Result<Said> 
 /// # Errors
 /// When the binary is missing or does not end in time.
 pub async fn bare_command(arguments: &[&str], variables: &[(&str, &str)]) -> anyhow::Result<Said> {
-    run_command(arguments, &[&PLAIN, variables].concat()).await
+    patient_command(PATIENCE, arguments, variables).await
 }
 
-async fn run_command(arguments: &[&str], variables: &[(&str, &str)]) -> anyhow::Result<Said> {
+/// The same for a subcommand that has much to do: waits for at most `patience`.
+///
+/// # Errors
+/// When the binary is missing or does not end in time.
+pub async fn patient_command(
+    patience: Duration,
+    arguments: &[&str],
+    variables: &[(&str, &str)],
+) -> anyhow::Result<Said> {
+    run_command(arguments, &[&PLAIN, variables].concat(), patience).await
+}
+
+async fn run_command(
+    arguments: &[&str],
+    variables: &[(&str, &str)],
+    patience: Duration,
+) -> anyhow::Result<Said> {
     let program = workspace::daemon()?.display().to_string();
     let process = Process::start(&program, arguments, variables)?;
-    let status = process.ended(PATIENCE).await?;
+    let status = process.ended(patience).await?;
     let said = Said {
         out: process.text(Stream::Out),
         error: process.text(Stream::Error),

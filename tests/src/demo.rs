@@ -1,33 +1,35 @@
-//! The main job, live: a house hears a recording, sees pictures, calls a tool, publishes; then it
-//! is asked in words. Every step is one line, and at the end stands which of them really happened.
+//! The main job, live, in scenes: a house hears a recording, sees pictures, calls a tool, publishes;
+//! a watch looks at the front door; an answer is interrupted. Every step is one line, and at the end
+//! stands which of them really happened.
 
-use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
 
-use anyhow::Context as _;
 use serde_json::Value;
 
 use crate::broker::Broker;
 use crate::bus::Bus;
-use crate::bus_client::Signal;
-use crate::house::{House, SETTLED, private_folder};
+use crate::house::{House, private_folder};
 use crate::mqtt_client::Message;
 use crate::workspace;
 
 mod arguments;
 mod checks;
+mod door; // the second scene
+mod interruption; // the third scene
 mod narrator;
+mod plan; // which scenes are played
+mod request; // the first scene
 mod screen;
+mod stage; // what every scene begins with
 
 pub use arguments::Arguments;
 use checks::Checks;
 use narrator::narrate;
+use plan::{Plan, Scene};
 use screen::Screen;
+use stage::Stage;
 
-/// What is asked in words.
-const QUESTION: &str = "Dim the light in the bedroom to 40 percent";
-/// What the demo model is not.
+/// What a demo model that does not hear is not.
 const NOTE: &str = "\
 The demo model is small: sound and pictures go through its real towers, but it does not understand
 them yet, so the text of the recording goes along. With a real Gemma 4 folder it does not:
@@ -82,14 +84,7 @@ async fn build(arguments: &Arguments, screen: &Screen) -> anyhow::Result<House> 
     screen.line("bus", &format!("{} {}", ours(arguments.bus().is_none()), bus.address()));
     screen.line("broker", &format!("{} {}", ours(arguments.broker.is_none()), broker.url()));
     let mut house = House::around(&arguments.engine, bus, broker, folder).await?;
-    let microphone = replayed_microphone(&house, arguments.model.is_none())?;
-    let pictures = house.pictures()?;
-    screen.line("microphone", &format!("replays {}", microphone.display()));
-    screen.line("camera", &format!("replays {}", pictures.display()));
-    house.settings.set("microphone.source", format!("replay:{}", microphone.display()));
-    house.settings.set("camera.source", format!("replay:{}", pictures.display()));
     house.settings.set("camera.interval_ms", 500);
-    house.settings.set("assistant.look_on_speech", true);
     house.settings.set("log.filter", "info");
     if let Some(folder) = &arguments.model {
         house.settings.set_path("model.folder", &std::path::absolute(folder)?);
@@ -102,69 +97,29 @@ fn ours(ours: bool) -> &'static str {
     if ours { "private," } else { "yours," }
 }
 
-/// A folder with the recording, and with its text where the model needs that.
-fn replayed_microphone(house: &House, captioned: bool) -> anyhow::Result<PathBuf> {
-    let folder = house.folder().join("recordings");
-    std::fs::create_dir_all(&folder)?;
-    let names = ["kitchen_light.wav", "kitchen_light.txt"];
-    for name in names.into_iter().take(if captioned { 2 } else { 1 }) {
-        std::fs::copy(workspace::fixture(name)?, folder.join(name))?;
-    }
-    Ok(folder)
-}
-
-/// Starts the daemon, waits for what it hears, asks it in words, and sums up.
+/// Plays the scenes, and sums up.
 async fn perform(
     house: &mut House,
     arguments: &Arguments,
     screen: &Screen,
 ) -> anyhow::Result<ExitCode> {
-    let started = house.launch()?;
-    house.daemon()?.shows_log = arguments.log;
-    let pid = house.daemon()?.process().id();
-    screen.line("daemon", &format!("started, process {pid}"));
-    let settled = house.reaches(&[&SETTLED[..], &["degraded"]].concat()).await;
-    let settled = settled.map_err(|error| with_log(house, error))?;
-    let ready: Duration = started.elapsed();
-    if settled == "degraded" {
-        let detail = house.bus_client.property("Detail").await?;
-        return Err(with_log(house, anyhow::anyhow!("no model: {detail}")));
-    }
-    let model = house.bus_client.property("Model").await?;
-    let engine = house.bus_client.property("Engine").await?;
-    screen.line("daemon", &format!("{settled} after {} ms: {}", ready.as_millis(), words(&model)));
-
-    let spoken = answered(house, 0).await.map_err(|error| with_log(house, error))?;
-    screen.line("typed", QUESTION);
-    let request = house.bus_client.ask(QUESTION).await?;
-    let typed_turn = house.bus_client.signal_of(&request, "Response").await?;
-    answered(house, typed_turn.argument(1)["turn"].as_u64().unwrap_or_default()).await?;
-
+    let plan = Plan::of(arguments)?;
     let mut checks = Checks::new();
-    checks.gather(house, &spoken, &request);
-    checks.figure("engine", words(&engine));
-    checks.figure("ready after", format!("{} ms", ready.as_millis()));
-    let peak = house.bus_client.property("PeakRss").await?.as_f64().unwrap_or_default();
-    checks.figure("peak memory", format!("{:.0} MiB", peak / 1024.0 / 1024.0));
+    let stage = Stage { screen: screen.clone(), shows_log: arguments.log };
+    for scene in &plan.scenes {
+        screen.block(scene.title());
+        let played = match scene {
+            Scene::Request => request::play(house, &mut checks, &stage, plan.hears).await,
+            Scene::Door => door::play(house, &mut checks, &stage).await,
+            Scene::Interruption => interruption::play(house, &mut checks, &stage).await,
+        };
+        played.map_err(|error| stage::with_log(house, error))?;
+    }
     screen.block(&checks.table(screen));
-    if arguments.model.is_none() {
+    if !plan.hears {
         screen.block(NOTE);
     }
     Ok(if checks.all_happened() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-}
-
-/// Waits until a turn is answered, as the broker and the bus tell it; turn 0 is the first spoken
-/// one.
-async fn answered(house: &House, turn: u64) -> anyhow::Result<Value> {
-    let turn = match turn {
-        0 => house.event(0, "heard").await.context("nothing was heard")?["turn"].clone(),
-        number => number.into(),
-    };
-    let event = house.event_that(0, "answered", |event| event["turn"] == turn).await?;
-    let told =
-        |signal: &Signal| (signal.member == "Answered" && signal.argument(0) == turn).then_some(());
-    house.bus_client.signals().wait(0, "signal Answered", told).await?;
-    Ok(event)
 }
 
 /// Says how to talk to the house.
@@ -188,12 +143,6 @@ fn stay(house: &House, screen: &Screen) -> anyhow::Result<()> {
          \n  busctl {bus_option} monitor org.gemmad.Gemmad1\n"
     ));
     Ok(())
-}
-
-/// The error, and below it what the daemon said last.
-fn with_log(house: &mut House, error: anyhow::Error) -> anyhow::Error {
-    let log = house.daemon().map(|daemon| daemon.process().lines().tail(0)).unwrap_or_default();
-    error.context(format!("the daemon said:\n{log}\n"))
 }
 
 fn words(value: &Value) -> String {

@@ -43,11 +43,28 @@ pub fn gif(frames: u8) -> Vec<u8> {
     film
 }
 
+/// Samples of a second of sound.
+const RATE_HZ: u32 = 16_000;
+
 /// A recording (`.wav`) of so many seconds of a low hum: mono, 16 bits, 16 kHz.
 #[must_use]
 pub fn hum(seconds: u32) -> Vec<u8> {
-    const RATE_HZ: u32 = 16_000;
-    let bytes = 2 * RATE_HZ * seconds;
+    let wave = (0..RATE_HZ * seconds).map(|at| if at / 80 % 2 == 0 { 500_i16 } else { -500 });
+    wav(&wave.flat_map(i16::to_le_bytes).collect::<Vec<u8>>())
+}
+
+/// A recording of the demo (`.wav`; mono, 16 bits, 16 kHz), so many times one after the other.
+#[must_use]
+pub fn repeated(recording: &[u8], times: usize) -> Vec<u8> {
+    let data = recording.windows(4).position(|chunk| chunk == b"data");
+    // Four letters and the length come before the samples.
+    let samples = data.and_then(|at| recording.get(at + 8..)).unwrap_or_default();
+    wav(&samples.repeat(times))
+}
+
+/// A file of mono samples, 16 bits, 16 kHz.
+fn wav(samples: &[u8]) -> Vec<u8> {
+    let bytes = samples.len() as u32;
     let mut file = b"RIFF".to_vec();
     file.extend((36 + bytes).to_le_bytes());
     file.extend(b"WAVEfmt ");
@@ -59,7 +76,6 @@ pub fn hum(seconds: u32) -> Vec<u8> {
     file.extend([2, 0, 16, 0]);
     file.extend(b"data");
     file.extend(bytes.to_le_bytes());
-    let wave = (0..RATE_HZ * seconds).map(|at| if at / 80 % 2 == 0 { 500_i16 } else { -500 });
-    file.extend(wave.flat_map(i16::to_le_bytes));
+    file.extend(samples);
     file
 }

@@ -62,6 +62,22 @@ pub fn fixture(name: &str) -> anyhow::Result<PathBuf> {
     existing(root().join("tests/fixtures/demo").join(name), "the fixture")
 }
 
+/// A picture of the demo's front door, or what they show.
+///
+/// # Errors
+/// When it is not there.
+pub fn door(name: &str) -> anyhow::Result<PathBuf> {
+    existing(root().join("tests/fixtures/door").join(name), "the fixture")
+}
+
+/// The held-out set of the demo model.
+///
+/// # Errors
+/// When it is not there.
+pub fn held_out() -> anyhow::Result<PathBuf> {
+    existing(root().join("runtime/held-out"), "the held-out set")
+}
+
 /// The configuration of a private message bus.
 ///
 /// # Errors

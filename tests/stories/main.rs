@@ -16,6 +16,7 @@ mod plugins; // tools that misbehave
 mod pull; // a model from a hub
 mod requests; // cancelled, left, refused, forged
 mod seen; // a question about a picture
+mod selftest; // a model, held to its marks
 mod spoken; // a question in speech
 mod starting;
 mod stopping; // the end in the middle of something

@@ -72,7 +72,8 @@ mod tests {
             | Command::Status(_)
             | Command::Doctor(_)
             | Command::Plugin(_)
-            | Command::Model(_) => None,
+            | Command::Model(_)
+            | Command::Selftest(_) => None,
         });
         assert_eq!(found, expected);
     }

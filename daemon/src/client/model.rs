@@ -1,7 +1,7 @@
 //! A model's folder by itself: what it holds, what it makes of a conversation, a medium or a task.
 //! Neither daemon nor configuration is needed, and only `pull` uses the network.
 
-mod conversation; // a conversation in a file
+pub(super) mod conversation; // a conversation in a file
 pub(super) mod file; // a medium in a file
 mod info; // what a folder holds, and what fits
 mod media; // what the model gets of a medium

@@ -14,6 +14,7 @@ mod inspect;
 mod mapped;
 mod model;
 mod optimize;
+pub mod parity;
 pub mod prompt;
 pub mod reply;
 pub mod sample;

@@ -28,8 +28,8 @@ use crate::gemma::config::Config;
 use crate::gemma::fast;
 use crate::gemma::ports::DecoderPorts;
 use crate::gemma::variant::Family;
+use crate::graph::Graph;
 use crate::graph::edit::Node;
-use crate::graph::{Element, Graph};
 use candidate::Candidate;
 use check::Arithmetic;
 use notes::{ReadNote, ScalesNote, SourceNote};
@@ -128,12 +128,7 @@ pub fn optimize(folder: &Path, options: &OptimizeOptions) -> Result<Report, Opti
     }
     whole.metadata_props = vec![notes.entry()?];
     candidate.write(&whole.encode_to_vec())?;
-    let arithmetic = Arithmetic {
-        halves: graph.dtype.ends_with("16"),
-        int8: source.nodes.iter().any(rounds),
-        half_kv: ports.kv.iter().all(|kv| kv.key.element == Element::F16),
-        half_scales: notes.scales.is_some(),
-    };
+    let arithmetic = Arithmetic::of(&graph, &source, &ports, notes.scales.is_some());
     report.checked = check::compare(folder, &config, options, arithmetic.tolerance(levers))?;
     notes.checked = Some(report.checked);
     whole.metadata_props = vec![notes.entry()?];
@@ -146,6 +141,53 @@ pub fn optimize(folder: &Path, options: &OptimizeOptions) -> Result<Report, Opti
     candidate.keep(&source.path, scales)?;
     report.bytes = bytes.len() as u64;
     Ok(report)
+}
+
+/// Largest difference of a logit that the arithmetic of a folder's published decoder explains.
+///
+/// # Errors
+/// When the folder holds no decoder.
+pub(crate) fn published_tolerance(
+    folder: &Path,
+    dtype: Option<&str>,
+    config: &Config,
+) -> Result<f32, OptimizeError> {
+    Ok(arithmetic(&find(folder, dtype, config)?, config, false)?.tolerance(Levers::default()))
+}
+
+/// The same for the fast graph of a folder's decoder, or why there is none that could be used.
+///
+/// # Errors
+/// When the folder holds no decoder.
+pub(crate) fn fast_tolerance(
+    folder: &Path,
+    dtype: Option<&str>,
+    config: &Config,
+) -> Result<Result<f32, String>, OptimizeError> {
+    let found = find(folder, dtype, config)?;
+    let decoder = &found.decoder.path;
+    let path = fast_path(decoder);
+    if !path.is_file() {
+        return Ok(Err("there is none".to_owned()));
+    }
+    match fast::read(decoder, &path) {
+        Ok((_, notes)) => {
+            let arithmetic = arithmetic(&found, config, notes.scales.is_some())?;
+            Ok(Ok(arithmetic.tolerance(notes.levers)))
+        }
+        Err(reason) => Ok(Err(format!("{} cannot be used: {reason}", path.display()))),
+    }
+}
+
+/// How the decoder of a folder computes, and whether its fast graph has scales in 16 bits.
+fn arithmetic(
+    found: &Folder,
+    config: &Config,
+    half_scales: bool,
+) -> Result<Arithmetic, OptimizeError> {
+    let graph = Graph::read(&found.decoder.path)?;
+    let ports = DecoderPorts::find(&graph, &found.names, config)?;
+    Ok(Arithmetic::of(&graph, &Source::open(&found.decoder.path)?, &ports, half_scales))
 }
 
 /// Removes the fast graph of a folder's decoder; where it was, if there was one.

@@ -21,6 +21,9 @@ pub struct Arguments {
     /// Model folder to use instead of the demo model
     #[arg(long, value_name = "FOLDER")]
     pub model: Option<PathBuf>,
+    /// Play this scene only: request, door or interruption; several times for several
+    #[arg(long, value_name = "SCENE")]
+    pub scene: Vec<String>,
     /// Print the daemon's log at the end
     #[arg(long)]
     pub log: bool,

@@ -74,7 +74,8 @@ impl Checks {
         lines.join("\n")
     }
 
-    fn claim(&mut self, claim: &'static str, proof: Option<String>) {
+    /// Adds a claim, with its proof if it came true.
+    pub(super) fn claim(&mut self, claim: &'static str, proof: Option<String>) {
         self.claims.push((claim, proof));
     }
 }

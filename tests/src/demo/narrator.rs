@@ -30,6 +30,11 @@ pub(super) async fn narrate(screen: Screen, messages: Record<Message>, signals: 
 fn tell_message(screen: &Screen, message: &Arc<Message>) {
     let event = message.json();
     let Some(kind) = event_kind(message) else {
+        // Answers go to who asked, and are told as events, too.
+        let is_answer = message.topic.starts_with("answers/");
+        if is_answer {
+            return;
+        }
         if !message.topic.starts_with("gemmad/") || message.topic.ends_with("/status") {
             screen.line("mqtt", &format!("{}  {}", message.topic, message.text()));
         }

@@ -12,7 +12,7 @@ use anyhow::{Context as _, bail, ensure};
 use gemma_runtime::Constraint;
 use gemma_runtime::prompt::{Media, Prompt, Rendered, Template, render};
 use gemma_runtime::tokens::Tokenizer;
-use gemma_types::ToolSpec;
+use gemma_types::{Message, ToolSpec};
 use serde_json::{Map, Value, json};
 
 use super::file::{self, Medium};
@@ -22,13 +22,13 @@ const FILE_BYTES_MAX: u64 = 256 << 20;
 
 /// A conversation.
 #[derive(Debug)]
-pub(super) struct Conversation {
+pub(in crate::client) struct Conversation {
     /// What the template reads.
     pub(super) fields: Map<String, Value>,
     /// The tools, for reading calls.
-    pub(super) tools: Vec<ToolSpec>,
+    pub(in crate::client) tools: Vec<ToolSpec>,
     /// What the answer may consist of.
-    pub(super) constraint: Constraint,
+    pub(in crate::client) constraint: Constraint,
     /// The media, in the order of the messages, each with its place in the file; nothing where the
     /// file does not say where it is.
     media: Vec<(String, Option<Medium>)>,
@@ -49,7 +49,11 @@ impl Conversation {
         Self::from_json(root, folder).with_context(named)
     }
 
-    fn from_json(root: Value, folder: &Path) -> anyhow::Result<Self> {
+    /// Reads a conversation whose media lie in `folder`.
+    ///
+    /// # Errors
+    /// When it is not in the format; the error names the place in it.
+    pub(in crate::client) fn from_json(root: Value, folder: &Path) -> anyhow::Result<Self> {
         let mut fields = match root {
             Value::Object(fields) => fields,
             messages @ Value::Array(_) => Map::from_iter([("messages".to_owned(), messages)]),
@@ -110,6 +114,14 @@ impl Conversation {
         Ok(rendered.prompt(media)?)
     }
 
+    /// The messages as the daemon keeps them.
+    ///
+    /// # Errors
+    /// When the conversation is none that the daemon could have.
+    pub(in crate::client) fn messages(&self) -> anyhow::Result<Vec<Message>> {
+        messages::read(&self.fields, &self.media)
+    }
+
     /// The prompt as the daemon writes it.
     ///
     /// # Errors
@@ -119,12 +131,12 @@ impl Conversation {
         template: &Template,
         tokenizer: &Tokenizer,
     ) -> anyhow::Result<Prompt> {
-        let messages = messages::read(&self.fields, &self.media)?;
+        let messages = self.messages()?;
         Ok(render(template, tokenizer, &messages, &self.tools, self.thinks())?)
     }
 
     /// Whether the model is asked to think first.
-    pub(super) fn thinks(&self) -> bool {
+    pub(in crate::client) fn thinks(&self) -> bool {
         self.fields.get("enable_thinking") == Some(&json!(true))
     }
 }

@@ -6,7 +6,7 @@ use std::ops::Range;
 use super::{
     kind::Kind,
     prepared::Prepared,
-    row::{Bytes, Middle, Nibbles, Number, Row, Rows, ZeroPoints, filled_up},
+    row::{Bytes, Middle, Nibbles, Number, Row, Rows, ZeroPoints},
 };
 use crate::{
     Scales, Threads, Weights,
@@ -50,29 +50,25 @@ struct Part<'a, K: Kind> {
 impl<K: Kind> Kernel for Part<'_, K> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let units = self.product.prepared.chunks_per_group;
-        match (units, K::BITS) {
-            (2, 4) => self.all::<S, 2, 1>(simd),
-            (4, _) => self.all::<S, 4, 1>(simd),
-            (8, _) => self.all::<S, 8, 1>(simd),
-            (16, _) => self.all::<S, 8, 2>(simd),
-            (32, _) => self.all::<S, 8, 4>(simd),
-            _ => self.all::<S, 8, 8>(simd),
+        match self.product.prepared.units {
+            2 => self.all::<S, 2>(simd),
+            4 => self.all::<S, 4>(simd),
+            _ => self.all::<S, 8>(simd),
         }
     }
 }
 
 impl<K: Kind> Part<'_, K> {
     #[inline(always)]
-    fn all<S: Simd, const PARTS: usize, const EACH: usize>(self, simd: S) {
+    fn all<S: Simd, const UNITS: usize>(self, simd: S) {
         let Self { product, range } = self;
         for first in range.clone().step_by(LANES) {
             let rows = first..range.end.min(first + LANES);
             let mut m = 0;
             while m < product.rows {
                 m += match product.rows - m {
-                    1..4 => product.eight::<S, PARTS, EACH, 1>(simd, rows.clone(), m),
-                    _ => product.eight::<S, PARTS, EACH, 4>(simd, rows.clone(), m),
+                    1..4 => product.eight::<S, UNITS, 1>(simd, rows.clone(), m),
+                    _ => product.eight::<S, UNITS, 4>(simd, rows.clone(), m),
                 };
             }
         }
@@ -82,13 +78,13 @@ impl<K: Kind> Part<'_, K> {
 impl<K: Kind> Few<'_, K> {
     /// Up to eight outputs of `ROWS` rows of activations from `m` on; returns how many rows.
     #[inline(always)]
-    fn eight<S: Simd, const PARTS: usize, const EACH: usize, const ROWS: usize>(
+    fn eight<S: Simd, const UNITS: usize, const ROWS: usize>(
         &self,
         simd: S,
         rows: Range<usize>,
         m: usize,
     ) -> usize {
-        let given = Given::<K, PARTS, EACH, ROWS>::new(self.prepared, m);
+        let given = Given::<K, UNITS, ROWS>::new(self.prepared, m);
         let mut sums = [simd.splat(0.0); ROWS];
         let mut gates = sums;
         for weights in self.gate.into_iter().chain([self.weights]) {
@@ -112,19 +108,12 @@ impl<K: Kind> Few<'_, K> {
 }
 
 #[inline(always)]
-fn of_scales<
-    S: Simd,
-    K: Kind,
-    N: Number,
-    const PARTS: usize,
-    const EACH: usize,
-    const ROWS: usize,
->(
+fn of_scales<S: Simd, K: Kind, N: Number, const UNITS: usize, const ROWS: usize>(
     simd: S,
     weights: &Weights<'_>,
     scales: &[N],
     rows: Range<usize>,
-    given: &Given<'_, K, PARTS, EACH, ROWS>,
+    given: &Given<'_, K, UNITS, ROWS>,
 ) -> [S::F; ROWS] {
     match (weights.zero_points, K::BITS) {
         (None, _) => of_rows(simd, &Rows::new(weights, scales, Middle::<K>::new()), rows, given),
@@ -135,19 +124,11 @@ fn of_scales<
 
 /// The outputs of up to eight rows of weights, one in each lane.
 #[inline(always)]
-fn of_rows<
-    S: Simd,
-    K: Kind,
-    N: Number,
-    Z: ZeroPoints,
-    const PARTS: usize,
-    const EACH: usize,
-    const ROWS: usize,
->(
+fn of_rows<S: Simd, K: Kind, N: Number, Z: ZeroPoints, const UNITS: usize, const ROWS: usize>(
     simd: S,
     weights: &Rows<'_, N, Z>,
     rows: Range<usize>,
-    given: &Given<'_, K, PARTS, EACH, ROWS>,
+    given: &Given<'_, K, UNITS, ROWS>,
 ) -> [S::F; ROWS] {
     let mut lanes = [[simd.splat(0.0); LANES]; ROWS];
     for lane in 0..rows.len().min(LANES) {
@@ -163,25 +144,25 @@ fn of_rows<
     outputs
 }
 
-/// `ROWS` rows of activations in groups.
-struct Given<'a, K: Kind, const PARTS: usize, const EACH: usize, const ROWS: usize> {
-    chunks: [&'a [[[K::Chunk; EACH]; PARTS]]; ROWS],
+/// `ROWS` rows of activations in groups of `UNITS` units.
+struct Given<'a, K: Kind, const UNITS: usize, const ROWS: usize> {
+    chunks: [&'a [[K::Chunk; UNITS]]; ROWS],
     scales: [&'a [[f32; LANES]]; ROWS],
     sums: [&'a [[f32; LANES]]; ROWS],
+    /// Parts of a block that are counted by themselves.
+    parts: usize,
 }
 
-impl<'a, K: Kind, const PARTS: usize, const EACH: usize, const ROWS: usize>
-    Given<'a, K, PARTS, EACH, ROWS>
-{
+impl<'a, K: Kind, const UNITS: usize, const ROWS: usize> Given<'a, K, UNITS, ROWS> {
     /// Those from `m` on.
     #[inline(always)]
     fn new(prepared: &'a Prepared<K>, m: usize) -> Self {
-        let groups = prepared.groups;
-        let mut new = Self { chunks: [&[]; ROWS], scales: [&[]; ROWS], sums: [&[]; ROWS] };
+        let (groups, parts) = (prepared.groups, prepared.parts);
+        let mut new = Self { chunks: [&[]; ROWS], scales: [&[]; ROWS], sums: [&[]; ROWS], parts };
+        let (chunks, _) = prepared.chunks.as_chunks();
         for row in 0..ROWS {
             let first = (m + row) * groups;
-            let units = first * PARTS * EACH..(first + groups) * PARTS * EACH;
-            new.chunks[row] = &in_parts(&prepared.chunks[units])[..groups];
+            new.chunks[row] = &chunks[first..][..groups];
             new.scales[row] = &prepared.scales[first..][..groups];
             new.sums[row] = &prepared.sums[first..][..groups];
         }
@@ -203,38 +184,38 @@ impl<'a, K: Kind, const PARTS: usize, const EACH: usize, const ROWS: usize>
 
 /// The products of a row of weights with `ROWS` rows of activations, each in eight sums.
 #[inline(always)]
-fn dots<
-    S: Simd,
-    K: Kind,
-    N: Number,
-    Z: ZeroPoints,
-    const PARTS: usize,
-    const EACH: usize,
-    const ROWS: usize,
->(
+fn dots<S: Simd, K: Kind, N: Number, Z: ZeroPoints, const UNITS: usize, const ROWS: usize>(
     simd: S,
     row: Row<'_, N, Z>,
-    given: &Given<'_, K, PARTS, EACH, ROWS>,
+    given: &Given<'_, K, UNITS, ROWS>,
 ) -> [S::F; ROWS] {
     let mut sums = [simd.splat(0.0); ROWS];
-    let units: &[[[[u8; UNIT]; EACH]; PARTS]] = in_parts(row.data.as_chunks().0);
-    let (eights, rest) = row.scales.as_chunks();
+    let (units, rest) = row.data.as_chunks::<UNIT>();
+    let (units, units_left) = units.as_chunks::<UNITS>();
     let groups = given.scales[0].len();
-    let whole = groups.min(units.len()).min(eights.len());
-    let (units, eights, zeros) = (&units[..whole], &eights[..whole], row.zeros.first(whole));
-    let of_whole = given.first(whole);
-    for index in 0..whole {
-        let scales = N::load(simd, &eights[index]);
-        let zeros = zeros.of_group(simd, index);
-        group(simd, &units[index], scales, zeros, &of_whole, index, &mut sums);
+    let whole = groups.min(units.len());
+    let (units, of_whole) = (&units[..whole], given.first(whole));
+    if given.parts == 1 {
+        let scales = &row.scales.as_chunks().0[..whole];
+        let zeros = row.zeros.first(whole);
+        for index in 0..whole {
+            let scales = N::load(simd, &scales[index]);
+            let zeros = zeros.of_group(simd, index);
+            group(simd, &units[index], scales, zeros, &of_whole, index, &mut sums);
+        }
+    } else {
+        for index in 0..whole {
+            let (scales, zeros) = row.of_parts(simd, index, given.parts);
+            group(simd, &units[index], scales, zeros, &of_whole, index, &mut sums);
+        }
     }
     if whole < groups {
-        let mut units = [[[0; UNIT]; EACH]; PARTS];
-        let bytes = units.as_flattened_mut().as_flattened_mut();
-        let left = &row.data[whole * bytes.len()..];
-        bytes[..left.len()].copy_from_slice(left);
-        let scales = N::load(simd, &filled_up(rest));
-        let zeros = row.zeros.rest(simd, whole);
+        let mut units = [[0; UNIT]; UNITS];
+        let bytes = units.as_flattened_mut();
+        let (first, last) = bytes.split_at_mut(units_left.len() * UNIT);
+        first.copy_from_slice(units_left.as_flattened());
+        last[..rest.len()].copy_from_slice(rest);
+        let (scales, zeros) = row.of_parts(simd, whole, given.parts);
         group(simd, &units, scales, zeros, given, whole, &mut sums);
     }
     sums
@@ -242,117 +223,62 @@ fn dots<
 
 /// Adds what a group makes out.
 #[inline(always)]
-fn group<S: Simd, K: Kind, const PARTS: usize, const EACH: usize, const ROWS: usize>(
+fn group<S: Simd, K: Kind, const UNITS: usize, const ROWS: usize>(
     simd: S,
-    units: &[[[u8; UNIT]; EACH]; PARTS],
+    units: &[[u8; UNIT]; UNITS],
     scales: S::F,
     zeros: S::F,
-    given: &Given<'_, K, PARTS, EACH, ROWS>,
+    given: &Given<'_, K, UNITS, ROWS>,
     index: usize,
     sums: &mut [S::F; ROWS],
 ) {
-    let mut chunks = [&given.chunks[0][index]; ROWS];
-    for row in 1..ROWS {
-        chunks[row] = &given.chunks[row][index];
-    }
     let zeros = simd.add(zeros, simd.splat(-K::BIAS));
-    let blocks = blocks::<S, K, PARTS, EACH, ROWS>(simd, units, chunks);
+    for unit in (0..UNITS).step_by(2) {
+        // A line of the cache holds two units.
+        simd.prefetch(&units[unit], AHEAD);
+    }
+    // All rows at once, so that the weights are unpacked once for them.
+    let mut of_blocks = [zeros; ROWS];
     for row in 0..ROWS {
-        let levels = simd.fnma(zeros, simd.load(&given.sums[row][index]), blocks[row]);
+        of_blocks[row] = blocks::<S, K, UNITS>(simd, units, &given.chunks[row][index]);
+    }
+    for row in 0..ROWS {
+        let levels = simd.fnma(zeros, simd.load(&given.sums[row][index]), of_blocks[row]);
         let factors = simd.mul(scales, simd.load(&given.scales[row][index]));
         sums[row] = simd.fma(levels, factors, sums[row]);
     }
 }
 
-/// Units of several groups, group by group, part by part.
-#[inline(always)]
-fn in_parts<T, const PARTS: usize, const EACH: usize>(units: &[T]) -> &[[[T; EACH]; PARTS]] {
-    units.as_chunks::<EACH>().0.as_chunks::<PARTS>().0
-}
-
 /// The sums over each of the eight blocks of a group. All of them are whole numbers below 2^24 where
 /// the activations are rounded, so that no order of adding makes a difference.
 #[inline(always)]
-fn blocks<S: Simd, K: Kind, const PARTS: usize, const EACH: usize, const ROWS: usize>(
+fn blocks<S: Simd, K: Kind, const UNITS: usize>(
     simd: S,
-    units: &[[[u8; UNIT]; EACH]; PARTS],
-    chunks: [&[[K::Chunk; EACH]; PARTS]; ROWS],
-) -> [S::F; ROWS] {
-    if PARTS == 2 {
-        let a = part::<S, K, PARTS, EACH, ROWS>(simd, units, chunks, 0);
-        let b = part::<S, K, PARTS, EACH, ROWS>(simd, units, chunks, 1);
-        return pairs::<S, ROWS>(simd, a, b);
+    units: &[[u8; UNIT]; UNITS],
+    chunks: &[K::Chunk; UNITS],
+) -> S::F {
+    match UNITS {
+        2 => {
+            let a = K::dot(simd, &units[0], &chunks[0]);
+            simd.pairs(a, K::dot(simd, &units[1], &chunks[1]))
+        }
+        4 => four::<S, K, UNITS>(simd, units, chunks, 0),
+        _ => {
+            let a = four::<S, K, UNITS>(simd, units, chunks, 0);
+            simd.pairs(a, four::<S, K, UNITS>(simd, units, chunks, 4))
+        }
     }
-    let first = four_parts::<S, K, PARTS, EACH, ROWS>(simd, units, chunks, 0);
-    if PARTS == 4 {
-        return first;
-    }
-    let second = four_parts::<S, K, PARTS, EACH, ROWS>(simd, units, chunks, 4);
-    pairs::<S, ROWS>(simd, first, second)
 }
 
+/// The sums over blocks in four units from `first` on.
 #[inline(always)]
-fn four_parts<S: Simd, K: Kind, const PARTS: usize, const EACH: usize, const ROWS: usize>(
+fn four<S: Simd, K: Kind, const UNITS: usize>(
     simd: S,
-    units: &[[[u8; UNIT]; EACH]; PARTS],
-    chunks: [&[[K::Chunk; EACH]; PARTS]; ROWS],
+    units: &[[u8; UNIT]; UNITS],
+    chunks: &[K::Chunk; UNITS],
     first: usize,
-) -> [S::F; ROWS] {
-    let [a, b, c, d] = [first, first + 1, first + 2, first + 3];
-    let mut sums = [simd.splat(0.0); ROWS];
-    if EACH == 1 {
-        let units = [&units[a][0], &units[b][0], &units[c][0], &units[d][0]];
-        for row in 0..ROWS {
-            let chunks = chunks[row];
-            let chunks = [&chunks[a][0], &chunks[b][0], &chunks[c][0], &chunks[d][0]];
-            sums[row] = K::dots(simd, units, chunks);
-        }
-        simd.prefetch(units[0], AHEAD);
-        simd.prefetch(units[2], AHEAD);
-        return sums;
-    }
-    let a = part::<S, K, PARTS, EACH, ROWS>(simd, units, chunks, a);
-    let b = part::<S, K, PARTS, EACH, ROWS>(simd, units, chunks, b);
-    let c = part::<S, K, PARTS, EACH, ROWS>(simd, units, chunks, c);
-    let d = part::<S, K, PARTS, EACH, ROWS>(simd, units, chunks, d);
-    for row in 0..ROWS {
-        sums[row] = simd.fours(a[row], b[row], c[row], d[row]);
-    }
-    sums
-}
-
-/// The sum over the units of a part.
-#[inline(always)]
-fn part<S: Simd, K: Kind, const PARTS: usize, const EACH: usize, const ROWS: usize>(
-    simd: S,
-    units: &[[[u8; UNIT]; EACH]; PARTS],
-    chunks: [&[[K::Chunk; EACH]; PARTS]; ROWS],
-    part: usize,
-) -> [S::F; ROWS] {
-    let units = &units[part];
-    let mut sums = [simd.splat(0.0); ROWS];
-    for row in 0..ROWS {
-        sums[row] = K::dot(simd, &units[0], &chunks[row][part][0]);
-    }
-    for at in 1..EACH {
-        for row in 0..ROWS {
-            sums[row] = simd.add(sums[row], K::dot(simd, &units[at], &chunks[row][part][at]));
-        }
-    }
-    // A line of the cache holds two units.
-    for at in (0..EACH).step_by(2) {
-        if EACH > 1 || part.is_multiple_of(2) {
-            simd.prefetch(&units[at], AHEAD);
-        }
-    }
-    sums
-}
-
-#[inline(always)]
-fn pairs<S: Simd, const ROWS: usize>(simd: S, a: [S::F; ROWS], b: [S::F; ROWS]) -> [S::F; ROWS] {
-    let mut sums = a;
-    for row in 0..ROWS {
-        sums[row] = simd.pairs(a[row], b[row]);
-    }
-    sums
+) -> S::F {
+    let units = [&units[first], &units[first + 1], &units[first + 2], &units[first + 3]];
+    let chunks = [&chunks[first], &chunks[first + 1], &chunks[first + 2], &chunks[first + 3]];
+    K::dots(simd, units, chunks)
 }

@@ -3,16 +3,22 @@
 use super::kind::{Kind, elements};
 use crate::{rounded::Rounded, simd::LANES};
 
-/// Activations `[rows, groups]`, a group being eight blocks of the weights.
+/// Units in a group of eight blocks, at most: larger blocks are taken apart.
+const UNITS_MAX: usize = 8;
+
+/// Activations `[rows, groups]`, a group being eight blocks of the weights, or equal parts of blocks.
 pub(super) struct Prepared<K: Kind> {
-    /// `[rows, groups * chunks_per_group]`.
+    /// `[rows, groups * units]`.
     pub(super) chunks: Vec<K::Chunk>,
     /// Scales of the blocks, `[rows, groups]`; 1 where the activations are exact.
     pub(super) scales: Vec<[f32; LANES]>,
     /// Sums of the activations of each block, before the scale, `[rows, groups]`.
     pub(super) sums: Vec<[f32; LANES]>,
     pub(super) groups: usize,
-    pub(super) chunks_per_group: usize,
+    /// Units in a group: 2, 4 or 8.
+    pub(super) units: usize,
+    /// Parts that a block is taken apart into.
+    pub(super) parts: usize,
 }
 
 impl<K: Kind<Value = f32>> Prepared<K> {
@@ -36,28 +42,33 @@ impl<K: Kind<Value = i8>> Prepared<K> {
 impl<K: Kind> Prepared<K> {
     #[inline(always)]
     fn new(values: &[K::Value], columns: usize, block: usize, scales: Option<&[f32]>) -> Self {
+        let units = (LANES * block / elements::<K>()).min(UNITS_MAX);
+        let part = units * elements::<K>() / LANES;
+        let parts = block / part;
         let blocks = columns.div_ceil(block);
-        let groups = blocks.div_ceil(LANES);
-        let chunks_per_group = LANES * block / elements::<K>();
+        let groups = (blocks * parts).div_ceil(LANES);
         let rows = values.len() / columns;
-        let mut chunks = Vec::with_capacity(rows * groups * chunks_per_group);
+        let mut chunks = Vec::with_capacity(rows * groups * units);
         let mut sums = vec![[0.0; LANES]; rows * groups];
         let mut lanes = vec![[1.0; LANES]; rows * groups];
-        let mut filled_up = vec![K::Value::default(); groups * LANES * block];
+        let mut filled_up = vec![K::Value::default(); groups * LANES * part];
         for row in 0..rows {
             filled_up[..columns].copy_from_slice(&values[row * columns..][..columns]);
             for values in filled_up.chunks_exact(elements::<K>()) {
                 chunks.push(K::chunk(values));
             }
             let sums = sums[row * groups..][..groups].as_flattened_mut();
-            for (sum, values) in sums.iter_mut().zip(filled_up.chunks_exact(block)) {
+            for (sum, values) in sums.iter_mut().zip(filled_up.chunks_exact(part)) {
                 *sum = K::sum(values);
             }
             if let Some(scales) = scales {
                 let lanes = lanes[row * groups..][..groups].as_flattened_mut();
-                lanes[..blocks].copy_from_slice(&scales[row * blocks..][..blocks]);
+                let scales = &scales[row * blocks..][..blocks];
+                for (lanes, scale) in lanes.chunks_mut(parts).zip(scales) {
+                    lanes.fill(*scale);
+                }
             }
         }
-        Self { chunks, scales: lanes, sums, groups, chunks_per_group }
+        Self { chunks, scales: lanes, sums, groups, units, parts }
     }
 }

@@ -55,6 +55,22 @@ impl<'a, N: Number, Z: ZeroPoints> Rows<'a, N, Z> {
     }
 }
 
+impl<N: Number, Z: ZeroPoints> Row<'_, N, Z> {
+    /// Scales and zero points of a group of eight blocks, or of parts of blocks; zero where there are
+    /// fewer.
+    #[inline(always)]
+    pub(super) fn of_parts<S: Simd>(&self, simd: S, group: usize, parts: usize) -> (S::F, S::F) {
+        let (mut scales, mut zeros) = ([N::default(); LANES], [0.0; LANES]);
+        for lane in 0..LANES {
+            let block = (group * LANES + lane) / parts;
+            if let Some(scale) = self.scales.get(block) {
+                (scales[lane], zeros[lane]) = (*scale, self.zeros.of_block(block));
+            }
+        }
+        (N::load(simd, &scales), simd.load(&zeros))
+    }
+}
+
 /// An element type of scales.
 pub(super) trait Number: Copy + Default {
     fn load<S: Simd>(simd: S, eight: &[Self; LANES]) -> S::F;
@@ -85,8 +101,8 @@ pub(super) trait ZeroPoints: Copy {
     /// Those of the eight blocks of a group.
     fn of_group<S: Simd>(self, simd: S, index: usize) -> S::F;
 
-    /// Those of the last group, in which there may be fewer blocks.
-    fn rest<S: Simd>(self, simd: S, index: usize) -> S::F;
+    /// That of a block.
+    fn of_block(self, block: usize) -> f32;
 }
 
 /// The same for all blocks: the middle of the levels.
@@ -123,8 +139,8 @@ impl<K: Kind> ZeroPoints for Middle<K> {
     }
 
     #[inline(always)]
-    fn rest<S: Simd>(self, simd: S, index: usize) -> S::F {
-        self.of_group(simd, index)
+    fn of_block(self, _: usize) -> f32 {
+        (1 << (K::BITS - 1)) as f32
     }
 }
 
@@ -149,8 +165,8 @@ impl ZeroPoints for Nibbles<'_> {
     }
 
     #[inline(always)]
-    fn rest<S: Simd>(self, simd: S, index: usize) -> S::F {
-        simd.nibbles_of_word(&filled_up(&self.0[index * LANES / 2..]))
+    fn of_block(self, block: usize) -> f32 {
+        f32::from(self.0[block / 2] >> (4 * (block % 2)) & 15)
     }
 }
 
@@ -175,17 +191,7 @@ impl ZeroPoints for Bytes<'_> {
     }
 
     #[inline(always)]
-    fn rest<S: Simd>(self, simd: S, index: usize) -> S::F {
-        simd.bytes_of_word(&filled_up(&self.0[index * LANES..]))
+    fn of_block(self, block: usize) -> f32 {
+        f32::from(self.0[block])
     }
-}
-
-/// The numbers with zeros behind.
-#[inline(always)]
-pub(super) fn filled_up<T: Copy + Default, const COUNT: usize>(numbers: &[T]) -> [T; COUNT] {
-    let mut all = [T::default(); COUNT];
-    for (place, number) in all.iter_mut().zip(numbers) {
-        *place = *number;
-    }
-    all
 }

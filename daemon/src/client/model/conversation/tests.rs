@@ -79,7 +79,7 @@ fn a_bare_tool_is_wrapped_and_any_is_read() {
     assert_eq!(one.tools[0].name, "f");
 }
 
-fn normal(root: Value) -> anyhow::Result<Vec<gemma_types::Message>> {
+fn normal(root: Value) -> anyhow::Result<Vec<Message>> {
     let conversation = parse(root)?;
     messages::read(&conversation.fields, &conversation.media)
 }

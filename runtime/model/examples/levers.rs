@@ -1,0 +1,128 @@
+//! What each lossy lever of the fast graph costs beside what four bits cost: both held against the same
+//! weights in fp32, all sizes in miniature, as a table for `docs/speed.md`.
+//!
+//! Usage: `cargo run --release -p gemma-runtime --example levers`, with `GEMMAD_ONNXRUNTIME` naming the
+//! library.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a broken fixture ends the program")]
+
+#[allow(dead_code, reason = "the conformity table uses all of it")]
+#[path = "../tests/conformity/cell.rs"]
+mod cell;
+#[path = "../tests/conformity/conversation.rs"]
+mod conversation;
+#[allow(dead_code, reason = "the conformity table uses all of it")]
+#[path = "../tests/conformity/fixture.rs"]
+mod fixture;
+
+use fixture::{Decoder, Fixture, Layout, VARIANTS};
+use gemma_runtime::{EngineKind, Fast, Model, OptimizeOptions, Options, Trace, optimize};
+
+/// What is compared with fp32: a name, and what the fast graph is made with; none is published.
+const WAYS: [(&str, Option<&[&str]>); 5] = [
+    ("q4 as published", None),
+    ("fast, all levers without loss", Some(&["scales=published"])),
+    ("`scales=f16`, as it is made unless a lever is set", Some(&["scales=f16"])),
+    ("`kv=f16`", Some(&["scales=published", "kv=f16"])),
+    ("`int8=on`", Some(&["scales=published", "int8=on"])),
+];
+
+/// Conversations whose prompts are compared.
+const CASES: [&str; 2] = ["text", "long"];
+
+/// Tokens of the greedy continuations.
+const TOKENS: usize = 64;
+
+fn main() {
+    let references: Vec<Vec<Trace>> =
+        VARIANTS.iter().map(|(variant, _)| traces(variant, "fp32", None)).collect();
+    println!("| against fp32 | mean divergence | largest | same likeliest | same greedy |");
+    println!("|---|---|---|---|---|");
+    for (name, levers) in WAYS {
+        let mut sum = Sum::default();
+        for ((variant, _), reference) in VARIANTS.iter().zip(&references) {
+            for (reference, trace) in reference.iter().zip(traces(variant, "q4", levers)) {
+                sum.add(reference, &trace);
+            }
+        }
+        println!("{}", sum.row(name));
+    }
+}
+
+/// What a size makes of the conversations in a precision.
+fn traces(variant: &'static str, dtype: &'static str, levers: Option<&[&str]>) -> Vec<Trace> {
+    let decoder = if levers.is_some() { Decoder::Fast } else { Decoder::Published };
+    let fixture = Fixture { variant, layout: Layout::A, dtype, decoder };
+    let folder = fixture.assemble();
+    let options = cell::options(&fixture, EngineKind::Ort);
+    let mut fast = Fast::Off;
+    if let Some(levers) = levers {
+        let (dtype, library) = (options.dtype.clone(), options.library.clone());
+        let mut made = OptimizeOptions { dtype, library, ..OptimizeOptions::default() };
+        levers.iter().for_each(|lever| made.levers.set(lever).unwrap());
+        optimize(folder.path(), &made).unwrap();
+        fast = Fast::Required;
+    }
+    let mut model = Model::open(folder.path(), &Options { fast, ..options }).unwrap();
+    let ask = |case| {
+        let messages = conversation::read(&fixture::folder(), case);
+        model.trace(&messages, &[], false, TOKENS).unwrap()
+    };
+    CASES.map(ask).into()
+}
+
+/// What all positions of all sizes have in common.
+#[derive(Default)]
+struct Sum {
+    positions: f64,
+    divergence: f64,
+    largest: f64,
+    likeliest: f64,
+    greedy: [usize; 2],
+}
+
+impl Sum {
+    fn add(&mut self, reference: &Trace, trace: &Trace) {
+        assert_eq!(reference.prompt_ids, trace.prompt_ids);
+        let width = reference.logits.len() / reference.rows;
+        let rows = reference.logits.chunks(width).zip(trace.logits.chunks(width));
+        for (reference, other) in rows {
+            let divergence = divergence(reference, other);
+            self.positions += 1.0;
+            self.divergence += divergence;
+            self.largest = self.largest.max(divergence);
+            self.likeliest += f64::from(u8::from(likeliest(reference) == likeliest(other)));
+        }
+        let pairs = reference.continuation.iter().zip(&trace.continuation);
+        self.greedy[0] += pairs.take_while(|(one, other)| one == other).count();
+        self.greedy[1] += reference.continuation.len();
+    }
+
+    fn row(&self, name: &str) -> String {
+        let mean = self.divergence / self.positions;
+        let likeliest = 100.0 * self.likeliest / self.positions;
+        let [same, all] = self.greedy;
+        format!(
+            "| {name} | {mean:.1e} | {:.1e} | {likeliest:.1} % | {same} of {all} |",
+            self.largest
+        )
+    }
+}
+
+/// Kullback and Leibler's divergence of what other logits say from what the reference says, in nats.
+fn divergence(reference: &[f32], other: &[f32]) -> f64 {
+    let (reference, other) = (logarithms(reference), logarithms(other));
+    let pairs = reference.iter().zip(other);
+    pairs.map(|(reference, other)| reference.exp() * (reference - other)).sum::<f64>().max(0.0)
+}
+
+/// Logarithms of the probabilities.
+fn logarithms(logits: &[f32]) -> Vec<f64> {
+    let largest = f64::from(logits.iter().copied().fold(f32::MIN, f32::max));
+    let whole: f64 = logits.iter().map(|&logit| (f64::from(logit) - largest).exp()).sum();
+    logits.iter().map(|&logit| f64::from(logit) - largest - whole.ln()).collect()
+}
+
+fn likeliest(logits: &[f32]) -> Option<usize> {
+    (0..logits.len()).max_by(|&one, &other| logits[one].total_cmp(&logits[other]))
+}
