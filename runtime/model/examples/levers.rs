@@ -34,13 +34,15 @@ const CASES: [&str; 2] = ["text", "long"];
 const TOKENS: usize = 64;
 
 fn main() {
-    let references: Vec<Vec<Trace>> =
-        VARIANTS.iter().map(|(variant, _)| traces(variant, "fp32", None)).collect();
+    // In a mixture of experts a token goes to other experts for less than any of this.
+    let sizes = VARIANTS.map(|(variant, _)| variant).into_iter().filter(|size| *size != "26b");
+    let sizes: Vec<&str> = sizes.collect();
+    let references: Vec<Vec<Trace>> = sizes.iter().map(|size| traces(size, "fp32", None)).collect();
     println!("| against fp32 | mean divergence | largest | same likeliest | same greedy |");
     println!("|---|---|---|---|---|");
     for (name, levers) in WAYS {
         let mut sum = Sum::default();
-        for ((variant, _), reference) in VARIANTS.iter().zip(&references) {
+        for (variant, reference) in sizes.iter().zip(&references) {
             for (reference, trace) in reference.iter().zip(traces(variant, "q4", levers)) {
                 sum.add(reference, &trace);
             }

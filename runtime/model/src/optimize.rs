@@ -104,6 +104,11 @@ pub fn optimize(folder: &Path, options: &OptimizeOptions) -> Result<Report, Opti
     let roles = roles::find(&source, &ports, &found.names.logits, &config).map_err(refused)?;
     let mut levers = options.levers;
     levers.kv = write::kept(levers.kv, &ports);
+    levers.scales = match (levers.scales, config.variant.family) {
+        (Stored::Auto, Family::A4B26B) => Stored::Published,
+        (Stored::Auto, _) => Stored::F16,
+        (Stored::Published | Stored::F16, _) => levers.scales,
+    };
     let mut candidate = Candidate::open(&source.path)?;
     let Written { mut whole, in_place, copied, scales, read } =
         write::write(&source, &roles, &ports, &config, levers, &candidate.scales)?;

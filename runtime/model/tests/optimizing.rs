@@ -64,7 +64,7 @@ fn check(variant: &'static str) {
         let folder = fixture.assemble();
         let name = format!("{variant} {} {}", fixture.layout.name(), fixture.dtype);
         for engine in [EngineKind::Ort, EngineKind::Tract] {
-            for scales in ["published", "f16"] {
+            for scales in ["published", "auto"] {
                 let mut options = OptimizeOptions { engine, force: true, ..options_of(&fixture) };
                 options.levers.set(&format!("scales={scales}")).unwrap();
                 let name = format!("{name} on {engine}, scales {scales}");
@@ -321,6 +321,7 @@ fn the_demo_model_is_made_fast() {
         fs::copy(&from, to).unwrap();
     }
     let report = optimize(folder.path(), &options(None)).unwrap();
-    assert!(report.levers == Levers { kv: report.levers.kv, ..Levers::default() });
+    let Levers { kv, scales, .. } = report.levers;
+    assert!(report.levers == Levers { kv, scales, ..Levers::default() });
     assert!(report.checked.same * 10 >= report.checked.tokens * 9, "{report:?}");
 }

@@ -1,6 +1,10 @@
 //! Which way a product takes on a processor with vector instructions.
 
-use std::{borrow::Cow, marker::PhantomData};
+use std::{
+    borrow::Cow,
+    marker::PhantomData,
+    sync::{Mutex, PoisonError},
+};
 
 use super::{
     Activations,
@@ -17,6 +21,9 @@ use crate::{
     rounded::Rounded,
     simd::{Kernel, Simd},
 };
+
+/// Rows below which they are prepared by one thread.
+const PREPARED_ALONE: usize = 8;
 
 /// A product, or with `gate` a gated one; lengths agree, nothing is empty.
 pub(super) struct Fast<'a> {
@@ -49,7 +56,8 @@ impl Fast<'_> {
     }
 
     fn exact<S: Simd, K: Kind<Value = f32>>(&self, simd: S, output: &mut [f32], threads: &Threads) {
-        let prepared: Prepared<K> = simd.enter(Exact(self, PhantomData));
+        let prepared =
+            self.prepared::<K>(threads, |input| simd.enter(Exact(self, input, PhantomData)));
         self.few(simd, &prepared, output, threads);
     }
 
@@ -59,8 +67,31 @@ impl Fast<'_> {
         output: &mut [f32],
         threads: &Threads,
     ) {
-        let prepared: Prepared<K> = simd.enter(RoundedRows(self, PhantomData));
+        let prepared =
+            self.prepared::<K>(threads, |input| simd.enter(RoundedRows(self, input, PhantomData)));
         self.few(simd, &prepared, output, threads);
+    }
+
+    /// All rows prepared, by all threads where there are many.
+    fn prepared<K: Kind>(
+        &self,
+        threads: &Threads,
+        prepare: impl Fn(&[f32]) -> Prepared<K> + Sync,
+    ) -> Prepared<K> {
+        let columns = self.weights.columns;
+        let rows = self.input.len() / columns;
+        if rows < PREPARED_ALONE || threads.count() == 1 {
+            return prepare(self.input);
+        }
+        let parts: Vec<&[f32]> = self.input.chunks(PREPARED_ALONE / 2 * columns).collect();
+        let made: Vec<_> = parts.iter().map(|_| Mutex::new(None)).collect();
+        threads.split(parts.len(), 1, &|range| {
+            for at in range {
+                *made[at].lock().unwrap_or_else(PoisonError::into_inner) = Some(prepare(parts[at]));
+            }
+        });
+        let made = made.into_iter().filter_map(|part| part.into_inner().ok().flatten());
+        made.reduce(Prepared::followed_by).unwrap_or_else(|| prepare(self.input))
     }
 
     fn few<S: Simd, K: Kind>(
@@ -129,21 +160,21 @@ impl Fast<'_> {
     }
 }
 
-struct Exact<'a, K>(&'a Fast<'a>, PhantomData<K>);
+struct Exact<'a, K>(&'a Fast<'a>, &'a [f32], PhantomData<K>);
 struct OrderedRows<'a>(&'a Fast<'a>);
-struct RoundedRows<'a, K>(&'a Fast<'a>, PhantomData<K>);
+struct RoundedRows<'a, K>(&'a Fast<'a>, &'a [f32], PhantomData<K>);
 
 impl<K: Kind<Value = f32>> Kernel<Prepared<K>> for Exact<'_, K> {
     #[inline(always)]
     fn run<S: Simd>(self, _: S) -> Prepared<K> {
-        Prepared::exact(self.0.input, self.0.weights.columns, self.0.weights.block)
+        Prepared::exact(self.1, self.0.weights.columns, self.0.weights.block)
     }
 }
 
 impl<K: Kind<Value = i8>> Kernel<Prepared<K>> for RoundedRows<'_, K> {
     #[inline(always)]
     fn run<S: Simd>(self, _: S) -> Prepared<K> {
-        Prepared::rounded(self.0.input, self.0.weights.columns, self.0.weights.block)
+        Prepared::rounded(self.1, self.0.weights.columns, self.0.weights.block)
     }
 }
 

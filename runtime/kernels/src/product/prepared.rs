@@ -40,6 +40,14 @@ impl<K: Kind<Value = i8>> Prepared<K> {
 }
 
 impl<K: Kind> Prepared<K> {
+    /// These rows, then others of the same kind.
+    pub(super) fn followed_by(mut self, mut others: Self) -> Self {
+        self.chunks.append(&mut others.chunks);
+        self.scales.append(&mut others.scales);
+        self.sums.append(&mut others.sums);
+        self
+    }
+
     #[inline(always)]
     fn new(values: &[K::Value], columns: usize, block: usize, scales: Option<&[f32]>) -> Self {
         let units = (LANES * block / elements::<K>()).min(UNITS_MAX);

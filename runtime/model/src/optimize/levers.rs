@@ -31,6 +31,9 @@ pub struct Levers {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Stored {
+    /// In 16-bit floats, but in a mixture of experts as they are published: there the least change may
+    /// let a token go to other experts.
+    Auto,
     /// As they are published, where they are published.
     Published,
     /// In 16-bit floats in a file of their own, where these are exact enough.
@@ -71,14 +74,14 @@ impl Default for Levers {
             split_projection: true,
             kv: Kv::Published,
             int8: Int8::Published,
-            scales: Stored::F16,
+            scales: Stored::Auto,
         }
     }
 }
 
 /// Names of the levers with what they may be set to.
 const KNOWN: &str = "share_rows, late_query, ring, gated, split_projection=on|off, \
-                     kv=published|f32|f16, int8=published|on|off, scales=published|f16";
+                     kv=published|f32|f16, int8=published|on|off, scales=auto|published|f16";
 
 impl Levers {
     /// Sets a lever, as in `gated=off`.
@@ -144,6 +147,7 @@ impl FromStr for Stored {
 
     fn from_str(name: &str) -> Result<Self, ()> {
         match name {
+            "auto" => Ok(Self::Auto),
             "published" => Ok(Self::Published),
             "f16" => Ok(Self::F16),
             _ => Err(()),
@@ -151,7 +155,7 @@ impl FromStr for Stored {
     }
 }
 
-/// As they are set: `share_rows=on ... scales=f16`.
+/// As they are set: `share_rows=on ... scales=auto`.
 impl fmt::Display for Levers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let switch = |on: bool| if on { "on" } else { "off" };
@@ -166,6 +170,7 @@ impl fmt::Display for Levers {
             Int8::Off => "off",
         };
         let scales = match self.scales {
+            Stored::Auto => "auto",
             Stored::Published => "published",
             Stored::F16 => "f16",
         };

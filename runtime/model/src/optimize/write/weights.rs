@@ -210,7 +210,7 @@ impl Writer<'_> {
 
     /// Scales in 16 bits, where they are wanted and exact enough.
     fn halves<const COUNT: usize>(&mut self, scales: [&Tensor; COUNT]) -> Option<[Tensor; COUNT]> {
-        if self.levers.scales == Stored::Published {
+        if self.levers.scales != Stored::F16 {
             return None;
         }
         let halves = self.scales.in_halves(scales)?;
