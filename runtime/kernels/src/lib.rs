@@ -13,6 +13,8 @@ pub mod cpu;
 mod experts;
 mod gelu;
 mod mismatch;
+#[cfg(test)]
+mod noise;
 mod output;
 mod product;
 mod rounded;

@@ -82,6 +82,7 @@ pub(crate) trait Simd: Copy + Send + Sync {
             self.nibbles_dot(levels[3], rounded[3]),
         )
     }
+
     /// Lane j is the sum over elements 4 j to 4 j + 3 of (level - 128) times rounded activation.
     fn bytes_dot(self, levels: &[u8; UNIT], rounded: &[i8; UNIT]) -> Self::F;
     /// For `ROWS` rows of activations: lane n is the sum over the steps s and i below 4 of

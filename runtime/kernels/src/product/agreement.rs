@@ -5,7 +5,7 @@ use half::f16;
 use proptest::prelude::*;
 
 use super::{Activations, gated_product, matrix_product, portable, product};
-use crate::{Matrix, Scales, Threads, Weights, gelu::gelu, output::Output};
+use crate::{Matrix, Scales, Threads, Weights, gelu::gelu, noise::Noise, output::Output};
 
 /// Numbers of a test that own their memory.
 #[derive(Debug, Clone)]
@@ -32,24 +32,6 @@ fn cases() -> impl Strategy<Value = Case> {
         let (halves, zero_points, threads, seed) = rest;
         Case { rows, outputs, columns, bits, block, halves, zero_points, threads, seed }
     })
-}
-
-/// Random numbers, good enough to tell places from one another.
-struct Noise(u64);
-
-impl Noise {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963);
-        self.0 >> 33
-    }
-
-    fn bytes(&mut self, length: usize) -> Vec<u8> {
-        (0..length).map(|_| self.next() as u8).collect()
-    }
-
-    fn floats(&mut self, length: usize) -> Vec<f32> {
-        (0..length).map(|_| (self.next() % 4001) as f32 / 2000.0 - 1.0).collect()
-    }
 }
 
 struct Owned {

@@ -6,7 +6,7 @@ use std::ops::Range;
 use super::{
     kind::Kind,
     prepared::Prepared,
-    row::{Bytes, Middle, Nibbles, Number, Row, Rows, ZeroPoints},
+    row::{Bytes, Nibbles, Number, Row, Rows, Same, ZeroPoints},
 };
 use crate::{
     Scales, Threads, Weights,
@@ -116,7 +116,10 @@ fn of_scales<S: Simd, K: Kind, N: Number, const UNITS: usize, const ROWS: usize>
     given: &Given<'_, K, UNITS, ROWS>,
 ) -> [S::F; ROWS] {
     match (weights.zero_points, K::BITS) {
-        (None, _) => of_rows(simd, &Rows::new(weights, scales, Middle::<K>::new()), rows, given),
+        (None, _) => {
+            let middle = Same((1 << (K::BITS - 1)) as f32);
+            of_rows(simd, &Rows::new(weights, scales, middle), rows, given)
+        }
         (Some(zeros), 4) => of_rows(simd, &Rows::new(weights, scales, Nibbles(zeros)), rows, given),
         (Some(zeros), _) => of_rows(simd, &Rows::new(weights, scales, Bytes(zeros)), rows, given),
     }

@@ -1,11 +1,8 @@
 //! Rows of quantised weights, of which the kernels know at compile time how scales and zero points are
 //! stored, so that nothing is asked in their inner loops.
 
-use std::marker::PhantomData;
-
 use half::f16;
 
-use super::kind::Kind;
 use crate::{
     Weights,
     simd::{LANES, Simd},
@@ -105,24 +102,11 @@ pub(super) trait ZeroPoints: Copy {
     fn of_block(self, block: usize) -> f32;
 }
 
-/// The same for all blocks: the middle of the levels.
-pub(super) struct Middle<K>(PhantomData<K>);
+/// The same for all blocks.
+#[derive(Clone, Copy)]
+pub(super) struct Same(pub(super) f32);
 
-impl<K> Middle<K> {
-    pub(super) fn new() -> Self {
-        Self(PhantomData)
-    }
-}
-
-impl<K> Clone for Middle<K> {
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-
-impl<K> Copy for Middle<K> {}
-
-impl<K: Kind> ZeroPoints for Middle<K> {
+impl ZeroPoints for Same {
     #[inline(always)]
     fn of_row(self, _: usize, _: usize) -> Self {
         self
@@ -135,12 +119,12 @@ impl<K: Kind> ZeroPoints for Middle<K> {
 
     #[inline(always)]
     fn of_group<S: Simd>(self, simd: S, _: usize) -> S::F {
-        simd.splat((1 << (K::BITS - 1)) as f32)
+        simd.splat(self.0)
     }
 
     #[inline(always)]
     fn of_block(self, _: usize) -> f32 {
-        (1 << (K::BITS - 1)) as f32
+        self.0
     }
 }
 

@@ -236,3 +236,68 @@ fn look_out(done: impl Fn() -> bool) -> bool {
     }
     done()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        sync::{Arc, Barrier},
+        thread,
+    };
+
+    use super::*;
+
+    const RANGES: Ranges = Ranges { items: 2, grain: 1, threads: 2 };
+
+    /// A crew with one worker.
+    fn crew() -> (Arc<Crew>, thread::JoinHandle<()>) {
+        let crew = Arc::new(Crew::default());
+        let worker = Arc::clone(&crew);
+        (crew, thread::spawn(move || worker.serve()))
+    }
+
+    fn wait(until: impl Fn() -> bool) {
+        while !until() {
+            thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn a_worker_that_sleeps_is_woken_for_work_and_to_go_home() {
+        let (crew, worker) = crew();
+        for _ in 0..20 {
+            wait(|| crew.sleeping.load(SeqCst) == 1);
+            // Nobody gets through alone.
+            let both = Barrier::new(2);
+            let meet = |_| {
+                both.wait();
+            };
+            crew.share(&meet, RANGES);
+        }
+        wait(|| crew.sleeping.load(SeqCst) == 1);
+        crew.dismiss();
+        assert!(worker.join().is_ok());
+    }
+
+    #[test]
+    fn a_caller_that_sleeps_is_woken_when_the_last_worker_leaves() {
+        let (crew, worker) = crew();
+        let caller = thread::current().id();
+        for _ in 0..20 {
+            let both = Barrier::new(2);
+            let finished = AtomicBool::new(false);
+            crew.share(
+                &|_| {
+                    both.wait();
+                    if thread::current().id() != caller {
+                        wait(|| crew.waits.load(SeqCst));
+                        finished.store(true, SeqCst);
+                    }
+                },
+                RANGES,
+            );
+            assert!(finished.load(SeqCst) && !crew.waits.load(SeqCst));
+        }
+        crew.dismiss();
+        assert!(worker.join().is_ok());
+    }
+}
