@@ -12,7 +12,7 @@ pub(crate) mod whole;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use crate::engine::own::DOMAIN;
 use crate::error::Error;
@@ -206,7 +206,7 @@ fn external_range(tensor: &TensorProto) -> Result<(&Path, u64), String> {
     let location = entry("location").filter(|name| !name.is_empty());
     let location = location.ok_or_else(|| format!("tensor {} names no file", tensor.name))?;
     let location = Path::new(location);
-    if !location.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir)) {
+    if !links::is_inside(location) {
         return Err(format!("tensor {} lies outside the folder: {location:?}", tensor.name));
     }
     let length = match (number("length")?, dense_bytes(tensor)) {

@@ -4,6 +4,7 @@
 //! an iterator that does one step of work at a time. Synchronous, single-threaded towards its
 //! caller, and without any contact to the world but the model folder.
 
+mod digest;
 mod engine;
 mod error;
 mod folder;
@@ -41,7 +42,7 @@ pub use grammar::{Constraint, ToolChoice};
 pub use inspect::Inspection;
 pub use model::{KvInfo, Model, ModelInfo, Options};
 pub use optimize::{
-    Checked, Int8, Kv, Levers, OptimizeError, OptimizeOptions, Report, Stored, optimize,
-    remove_fast,
+    Checked, Int8, KNOWN_LEVERS, Kv, Levers, OptimizeError, OptimizeOptions, Report, Stored,
+    optimize, remove_fast,
 };
 pub use sample::Sampling;

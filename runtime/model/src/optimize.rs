@@ -12,13 +12,12 @@ mod scales;
 mod source;
 mod write;
 
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use prost::Message as _;
 
 pub use error::OptimizeError;
-pub use levers::{Int8, Kv, Levers, Stored};
+pub use levers::{Int8, KNOWN_LEVERS, Kv, Levers, Stored};
 pub use notes::Checked;
 pub(crate) use notes::{KvNote, Notes, VERSION};
 
@@ -32,10 +31,8 @@ use crate::graph::Graph;
 use crate::graph::edit::Node;
 use candidate::Candidate;
 use check::Arithmetic;
-use notes::{ReadNote, ScalesNote, SourceNote};
+use notes::{MadeNote, SourceNote};
 use source::Source;
-pub(crate) use source::hexadecimal;
-use write::Written;
 
 /// What is to be made fast, and how.
 #[derive(Clone, Debug, Default)]
@@ -109,43 +106,56 @@ pub fn optimize(folder: &Path, options: &OptimizeOptions) -> Result<Report, Opti
         (Stored::Auto, _) => Stored::F16,
         (Stored::Published | Stored::F16, _) => levers.scales,
     };
-    let mut candidate = Candidate::open(&source.path)?;
-    let Written { mut whole, in_place, copied, scales, read } =
-        write::write(&source, &roles, &ports, &config, levers, &candidate.scales)?;
     let mut notes = notes(&source, &ports, &config, levers);
-    notes.read = sampled(&source, read)?;
-    notes.scales = scales.map(|scales| scales_note(&source.path, &scales));
-    let operators = [source.nodes.len(), whole.graph.as_ref().map_or(0, |body| body.node.len())];
-    let mut report = Report {
-        file: fast_path(&source.path),
-        bytes: 0,
-        in_place,
-        copied,
-        scales: notes.scales.as_ref().map_or(0, |scales| scales.bytes),
-        operators,
-        levers,
-        checked: Checked::default(),
-        was_there: false,
-        source: source.path.clone(),
-    };
-    if let Some((bytes, checked)) = there(&source.path, &notes).filter(|_| !options.force) {
-        return Ok(Report { bytes, checked, was_there: true, ..report });
+    if let Some(there) = there(&source.path, &notes).filter(|_| !options.force) {
+        return Ok(there.report(&source, true));
     }
+    let mut candidate = Candidate::open(&source.path)?;
+    let mut whole;
+    (whole, notes.made) =
+        write::write(&source, &roles, &ports, &config, levers, &candidate.scales)?;
     whole.metadata_props = vec![notes.entry()?];
     candidate.write(&whole.encode_to_vec())?;
-    let arithmetic = Arithmetic::of(&graph, &source, &ports, notes.scales.is_some());
-    report.checked = check::compare(folder, &config, options, arithmetic.tolerance(levers))?;
-    notes.checked = Some(report.checked);
+    let arithmetic = Arithmetic::of(&graph, &source, &ports, notes.made.scales.is_some());
+    let checked = check::compare(folder, &config, options, arithmetic.tolerance(levers))?;
+    notes.checked = Some(checked);
     whole.metadata_props = vec![notes.entry()?];
-    let scales = notes.scales.as_ref().map(|scales| scales.file.as_str());
-    if let (Some(scales), Some(body)) = (scales, &mut whole.graph) {
-        body.relocate(&candidate.scales, scales);
+    let scales = notes.made.scales.as_ref().map(|scales| scales.file.as_str());
+    let written = candidate.scales.file_name().and_then(|name| name.to_str());
+    if let Some(body) = &mut whole.graph {
+        body.relocate(|name| scales.filter(|_| Some(name) == written));
     }
     let bytes = whole.encode_to_vec();
     candidate.write(&bytes)?;
     candidate.keep(&source.path, scales)?;
-    report.bytes = bytes.len() as u64;
-    Ok(report)
+    let bytes = bytes.len() as u64;
+    Ok(There { bytes, made: notes.made, levers, checked }.report(&source, false))
+}
+
+/// A fast graph that lies beside its decoder.
+struct There {
+    bytes: u64,
+    made: MadeNote,
+    levers: Levers,
+    checked: Checked,
+}
+
+impl There {
+    fn report(self, source: &Source, was_there: bool) -> Report {
+        let Self { bytes, made, levers, checked } = self;
+        Report {
+            source: source.path.clone(),
+            file: fast_path(&source.path),
+            bytes,
+            in_place: made.in_place,
+            copied: made.copied,
+            scales: made.scales.map_or(0, |scales| scales.bytes),
+            operators: [source.nodes.len(), made.operators],
+            levers,
+            checked,
+            was_there,
+        }
+    }
 }
 
 /// Largest difference of a logit that the arithmetic of a folder's published decoder explains.
@@ -177,7 +187,7 @@ pub(crate) fn fast_tolerance(
     }
     match fast::read(decoder, &path) {
         Ok((_, notes)) => {
-            let arithmetic = arithmetic(&found, config, notes.scales.is_some())?;
+            let arithmetic = arithmetic(&found, config, notes.made.scales.is_some())?;
             Ok(Ok(arithmetic.tolerance(notes.levers)))
         }
         Err(reason) => Ok(Err(format!("{} cannot be used: {reason}", path.display()))),
@@ -215,19 +225,7 @@ pub fn remove_fast(folder: &Path, dtype: Option<&str>) -> Result<Option<PathBuf>
     Ok(removed)
 }
 
-/// What a file of scales is called that belongs to a decoder: its fast graph's name, and what tells its
-/// contents from others.
-fn scales_note(decoder: &Path, scales: &scales::Whole) -> ScalesNote {
-    let digits = scales.sha256.get(..DIGITS).unwrap_or(&scales.sha256);
-    let file = decoder.with_extension(format!("{SCALES}{digits}.onnx_data"));
-    let file = file.file_name().map(|name| name.to_string_lossy().into_owned());
-    ScalesNote { file: file.unwrap_or_default(), bytes: scales.bytes }
-}
-
-/// Digits that tell contents apart.
-const DIGITS: usize = 12;
-
-/// What stands between the name of a decoder and these digits.
+/// What stands between the name of a decoder and the digits that tell one file of scales from another.
 const SCALES: &str = "fast-";
 
 /// Files of scales beside a decoder.
@@ -246,31 +244,20 @@ fn beside(decoder: &Path) -> Vec<PathBuf> {
     paths.filter(|path| name(path) == Some(true)).collect()
 }
 
-/// What tells the files that were read from others of the same name.
-fn sampled(source: &Source, read: BTreeSet<String>) -> Result<Vec<ReadNote>, OptimizeError> {
-    let note = |file: String| {
-        let path = source.folder.join(&file);
-        match fast::sample(&path) {
-            Ok((bytes, sample)) => Ok(ReadNote { file, bytes, sample }),
-            Err(source) => Err(OptimizeError::Read { path, source }),
-        }
-    };
-    read.into_iter().map(note).collect()
-}
-
 fn find(folder: &Path, dtype: Option<&str>, config: &Config) -> Result<Folder, OptimizeError> {
     let dtypes = dtype.map(Dtypes::parse).transpose()?.unwrap_or_default();
     let overflows = config.variant.family == Family::Unified12B;
     Ok(Folder::find(folder, dtypes, overflows)?)
 }
 
-/// Bytes of a fast graph with these notes that is there already, and how it compared.
-fn there(decoder: &Path, notes: &Notes) -> Option<(u64, Checked)> {
+/// A fast graph with these notes that is there already and was compared.
+fn there(decoder: &Path, notes: &Notes) -> Option<There> {
     let path = fast_path(decoder);
     let (_, found) = fast::read(decoder, &path).ok()?;
-    let checked = found.checked?;
-    let is_same = Notes { checked: None, ..found } == *notes;
-    is_same.then_some((std::fs::metadata(path).ok()?.len(), checked))
+    let (made, checked) = (found.made.clone(), found.checked?);
+    let is_same = Notes { checked: None, made: MadeNote::default(), ..found } == *notes;
+    let bytes = std::fs::metadata(path).ok()?.len();
+    is_same.then_some(There { bytes, made, levers: notes.levers, checked })
 }
 
 /// Whether a published operator rounds activations to eight bits.
@@ -295,10 +282,9 @@ fn notes(source: &Source, ports: &DecoderPorts, config: &Config, levers: Levers)
     Notes {
         version: VERSION,
         source,
-        read: Vec::new(),
-        scales: None,
         levers,
         kv: kv.collect(),
+        made: MadeNote::default(),
         checked: None,
     }
 }

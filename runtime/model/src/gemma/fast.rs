@@ -2,16 +2,13 @@
 //! the published decoder beside it.
 
 use std::fmt;
-use std::fs::File;
-use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
 use std::str::FromStr;
 
-use sha2::{Digest, Sha256};
-
+use crate::digest;
 use crate::error::Error;
-use crate::graph::Graph;
-use crate::optimize::{Notes, VERSION, candidate_path, fast_path, hexadecimal};
+use crate::graph::{Graph, links};
+use crate::optimize::{Notes, VERSION, candidate_path, fast_path};
 
 /// Which decoder of a folder runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -111,56 +108,20 @@ pub(crate) fn read(decoder: &Path, path: &Path) -> Result<(Graph, Notes), String
     let bytes = std::fs::metadata(decoder).map_err(|error| error.to_string())?.len();
     let is_source = name.is_some_and(|name| name == notes.source.file);
     let is_same = is_source && bytes == notes.source.bytes;
-    if !is_same || checksum(decoder)? != notes.source.sha256 {
+    let unread = |path: &Path, error| format!("{}: {error}", path.display());
+    let digest = || digest::of_file(decoder).map_err(|error| unread(decoder, error));
+    if !is_same || digest()? != notes.source.sha256 {
         return Err(format!("it was made from another {}", notes.source.file));
     }
     let folder = decoder.parent().unwrap_or(Path::new("."));
-    for read in &notes.read {
-        let found = sample(&folder.join(&read.file));
-        let found = found.map_err(|error| format!("{}: {error}", read.file))?;
+    for read in &notes.made.read {
+        let path = folder.join(links::inside(&read.file)?);
+        let found = digest::of_sample(&path).map_err(|error| unread(&path, error))?;
         if (found.0, &found.1) != (read.bytes, &read.sample) {
             return Err(format!("it was made from another {}", read.file));
         }
     }
     Ok((graph, notes))
-}
-
-/// Places of a file that a sample is taken of, and bytes at each.
-const SAMPLES: (u64, u64) = (64, 4096);
-
-/// Bytes of a file, and the SHA-256 of a sample of them in hexadecimal digits: enough to tell the
-/// weights of one training from those of another without reading all.
-///
-/// # Errors
-/// When the file cannot be read.
-pub(crate) fn sample(path: &Path) -> std::io::Result<(u64, String)> {
-    let mut file = File::open(path)?;
-    let bytes = file.metadata()?.len();
-    let mut hasher = Sha256::new();
-    let (places, length) = SAMPLES;
-    let last = bytes.saturating_sub(length);
-    for place in 0..places {
-        file.seek(SeekFrom::Start(last / (places - 1) * place))?;
-        std::io::copy(&mut Read::by_ref(&mut file).take(length), &mut hasher)?;
-    }
-    Ok((bytes, hexadecimal(&hasher.finalize())))
-}
-
-/// The SHA-256 of a file, in hexadecimal digits.
-fn checksum(path: &Path) -> Result<String, String> {
-    let wrong = |error: std::io::Error| format!("{}: {error}", path.display());
-    let mut file = BufReader::with_capacity(1 << 18, File::open(path).map_err(wrong)?);
-    let mut hasher = Sha256::new();
-    loop {
-        let bytes = file.fill_buf().map_err(wrong)?;
-        if bytes.is_empty() {
-            break;
-        }
-        hasher.update(bytes);
-        let length = bytes.len();
-        file.consume(length);
-    }
-    Ok(hexadecimal(&hasher.finalize()))
 }
 
 #[cfg(test)]
@@ -176,16 +137,6 @@ mod tests {
         }
         let error = "slow".parse::<Fast>().unwrap_err().to_string();
         assert_eq!(error, "option graph: \"slow\" is none of auto, published and fast");
-    }
-
-    #[test]
-    fn a_checksum_is_that_of_the_standard() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("abc");
-        std::fs::write(&path, "abc").unwrap();
-        let expected = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
-        assert_eq!(checksum(&path).unwrap(), expected);
-        assert!(checksum(folder.path()).is_err());
     }
 
     #[test]

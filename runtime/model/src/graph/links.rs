@@ -70,21 +70,19 @@ pub(crate) fn follow(path: &Path) -> Result<Option<(PathBuf, Vec<u8>)>, String> 
     let external = body.initializer.iter().filter(|tensor| tensor.is_external());
     let names = external.filter_map(Tensor::place).map(|(name, ..)| name);
     let Some(elsewhere) = Elsewhere::of(path, names)? else { return Ok(None) };
-    for tensor in body.initializer.iter_mut().filter(|tensor| tensor.is_external()) {
-        for entry in tensor.external_data.iter_mut().filter(|entry| entry.key == "location") {
-            if let Some(place) = elsewhere.place(&entry.value) {
-                place.clone_into(&mut entry.value);
-            }
-        }
-    }
+    body.relocate(|name| elsewhere.place(name));
     Ok(Some((elsewhere.folder, whole.encode_to_vec())))
 }
 
+/// Whether a name leads to nothing but what lies below the folder that it is used in.
+pub(super) fn is_inside(name: &Path) -> bool {
+    name.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir))
+}
+
 /// A name in the graph's folder. Links may lead out of it, names may not.
-fn inside(name: &str) -> Result<&Path, String> {
+pub(crate) fn inside(name: &str) -> Result<&Path, String> {
     let path = Path::new(name);
-    let is_name = |part| matches!(part, Component::Normal(_) | Component::CurDir);
-    match path.components().all(is_name) {
+    match is_inside(path) {
         true => Ok(path),
         false => Err(format!("its weights lie in {name}, which is not in the graph's folder")),
     }

@@ -152,14 +152,6 @@ impl Tensor {
         Some((entry("location")?, offset, length))
     }
 
-    /// Has its numbers lie in another file, at the same place.
-    pub(crate) fn relocate(&mut self, location: &str) {
-        let entry = self.external_data.iter_mut().find(|entry| entry.key == "location");
-        if let Some(entry) = entry {
-            location.clone_into(&mut entry.value);
-        }
-    }
-
     /// Its numbers as 32-bit floats; `folder` is where its graph lies. Only for few numbers.
     pub(crate) fn to_floats(&self, folder: &Path) -> Option<Vec<f32>> {
         let count = self.count().filter(|count| *count <= SMALL_MAX)?;

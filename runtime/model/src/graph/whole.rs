@@ -1,7 +1,5 @@
 //! A whole graph file: read with everything in it, or written anew.
 
-use std::path::Path;
-
 use prost::Message;
 use prost::bytes::Bytes;
 
@@ -85,12 +83,13 @@ impl Body {
         self.output.push(port(name, element, sides));
     }
 
-    /// Has all tensors that lie in one file lie in another beside it.
-    pub(crate) fn relocate(&mut self, from: &Path, to: &str) {
-        let from = from.file_name().and_then(|name| name.to_str());
-        for tensor in &mut self.initializer {
-            if tensor.place().map(|(location, ..)| location) == from {
-                tensor.relocate(to);
+    /// Gives the files that weights lie in the names that `to` has for theirs, if it has one.
+    pub(crate) fn relocate<'n>(&mut self, to: impl Fn(&str) -> Option<&'n str>) {
+        for tensor in self.initializer.iter_mut().filter(|tensor| tensor.is_external()) {
+            for entry in tensor.external_data.iter_mut().filter(|entry| entry.key == "location") {
+                if let Some(name) = to(&entry.value) {
+                    name.clone_into(&mut entry.value);
+                }
             }
         }
     }

@@ -80,7 +80,7 @@ impl Default for Levers {
 }
 
 /// Names of the levers with what they may be set to.
-const KNOWN: &str = "share_rows, late_query, ring, gated, split_projection=on|off, \
+pub const KNOWN_LEVERS: &str = "share_rows, late_query, ring, gated, split_projection=on|off, \
                      kv=published|f32|f16, int8=published|on|off, scales=auto|published|f16";
 
 impl Levers {
@@ -89,7 +89,7 @@ impl Levers {
     /// # Errors
     /// When there is no such lever, or it cannot be set so; says which there are.
     pub fn set(&mut self, text: &str) -> Result<(), String> {
-        let refused = || format!("{text:?} is none of {KNOWN}");
+        let refused = || format!("{text:?} is none of {KNOWN_LEVERS}");
         let (name, value) = text.split_once('=').ok_or_else(refused)?;
         let switch = match value {
             "on" => Some(true),

@@ -16,14 +16,12 @@ pub(crate) struct Notes {
     pub(crate) version: u32,
     /// The published graph that it was made of.
     pub(crate) source: SourceNote,
-    /// Published files beside that graph whose numbers made a difference, when it was made.
-    pub(crate) read: Vec<ReadNote>,
-    /// Scales that lie in a file of their own.
-    pub(crate) scales: Option<ScalesNote>,
     /// The switches that it was made with.
     pub(crate) levers: Levers,
     /// Keys and values of the layers that have some of their own, in the order of the layers.
     pub(crate) kv: Vec<KvNote>,
+    /// What became of the weights; nothing before it was written.
+    pub(crate) made: MadeNote,
     /// How it compares with the published graph; `None` before it was compared.
     pub(crate) checked: Option<Checked>,
 }
@@ -37,6 +35,21 @@ pub(crate) struct SourceNote {
     pub(crate) bytes: u64,
     /// SHA-256 of its file, in hexadecimal digits.
     pub(crate) sha256: String,
+}
+
+/// What became of the weights of a fast graph.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct MadeNote {
+    /// Its operators.
+    pub(crate) operators: usize,
+    /// Bytes of weights that stay where they are.
+    pub(crate) in_place: u64,
+    /// Bytes of weights that are in its own file.
+    pub(crate) copied: u64,
+    /// Scales that lie in a file of their own.
+    pub(crate) scales: Option<ScalesNote>,
+    /// Published files beside the graph whose numbers made a difference.
+    pub(crate) read: Vec<ReadNote>,
 }
 
 /// A file whose numbers made a difference.

@@ -10,8 +10,10 @@ use std::path::{Path, PathBuf};
 use half::f16;
 use sha2::{Digest, Sha256};
 
-use super::OptimizeError;
-use super::source::{Source, hexadecimal};
+use super::notes::ScalesNote;
+use super::source::Source;
+use super::{OptimizeError, SCALES};
+use crate::digest::hexadecimal;
 use crate::graph::tensor::{Tensor, element};
 
 /// Largest error of a scale in 16 bits, as a part of it.
@@ -20,6 +22,9 @@ const ERROR: f32 = 1.0 / 2048.0;
 /// Scales below this part of the largest of their matrix carry next to nothing, and may err as much
 /// as one of this size.
 const SMALL: f32 = 1.0 / 64.0;
+
+/// Digits of a checksum that tell contents apart.
+const DIGITS: usize = 12;
 
 /// Numbers that are turned into halves at once.
 const AT_ONCE: usize = 1 << 16;
@@ -38,11 +43,22 @@ pub(super) struct Scales<'s> {
 }
 
 /// A file of scales that is whole.
-pub(super) struct Whole {
+pub(super) struct Made {
     /// Its bytes.
     pub(super) bytes: u64,
     /// SHA-256 of them, in hexadecimal digits.
     pub(super) sha256: String,
+}
+
+impl Made {
+    /// What the file is called that belongs to a decoder: its fast graph's name, and digits that tell
+    /// its contents from others.
+    pub(super) fn note(&self, decoder: &Path) -> ScalesNote {
+        let digits = self.sha256.get(..DIGITS).unwrap_or(&self.sha256);
+        let file = decoder.with_extension(format!("{SCALES}{digits}.onnx_data"));
+        let file = file.file_name().map(|name| name.to_string_lossy().into_owned());
+        ScalesNote { file: file.unwrap_or_default(), bytes: self.bytes }
+    }
 }
 
 impl<'s> Scales<'s> {
@@ -73,12 +89,12 @@ impl<'s> Scales<'s> {
         if let Some(known) = self.known.get(&scales.name) {
             return known.clone();
         }
-        let halved = self.made(scales);
+        let halved = self.make(scales);
         self.known.insert(scales.name.clone(), halved.clone());
         halved
     }
 
-    fn made(&mut self, scales: &Tensor) -> Option<Tensor> {
+    fn make(&mut self, scales: &Tensor) -> Option<Tensor> {
         if scales.data_type != element::F32 {
             return None;
         }
@@ -129,7 +145,7 @@ impl<'s> Scales<'s> {
     ///
     /// # Errors
     /// When there was no room for it.
-    pub(super) fn end(mut self) -> Result<Option<Whole>, OptimizeError> {
+    pub(super) fn end(mut self) -> Result<Option<Made>, OptimizeError> {
         let flushed = self.file.take().map(|mut file| {
             file.flush()?;
             file.get_ref().sync_all()
@@ -139,7 +155,7 @@ impl<'s> Scales<'s> {
             Ok(None) => Ok(None),
             Ok(Some(())) => {
                 let sha256 = hexadecimal(&self.digest.finalize());
-                Ok(Some(Whole { bytes: self.bytes, sha256 }))
+                Ok(Some(Made { bytes: self.bytes, sha256 }))
             }
         }
     }

@@ -1,13 +1,14 @@
 //! A published decoder, taken apart: its operators by what they make, its tensors by name.
 
 use std::collections::{HashMap, HashSet};
-use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use prost::bytes::Bytes;
 use sha2::{Digest, Sha256};
 
 use super::OptimizeError;
+use super::notes::ReadNote;
+use crate::digest::{self, hexadecimal};
 use crate::graph::edit::Node;
 use crate::graph::tensor::{Tensor, width};
 use crate::graph::whole::Whole;
@@ -136,6 +137,18 @@ impl Source {
         mapped.ok().map(Numbers::Beside)
     }
 
+    /// What tells a file of weights, by its name in the graph, from others of this name.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub(super) fn sampled(&self, file: String) -> Result<ReadNote, OptimizeError> {
+        let path = self.folder.join(&file);
+        match digest::of_sample(&path) {
+            Ok((bytes, sample)) => Ok(ReadNote { file, bytes, sample }),
+            Err(source) => Err(OptimizeError::Read { path, source }),
+        }
+    }
+
     /// Bytes of the file and their SHA-256.
     pub(super) fn identity(&self) -> (u64, String) {
         (self.file.len() as u64, hexadecimal(&Sha256::digest(&self.file)))
@@ -157,14 +170,6 @@ impl Numbers {
             Self::Beside(mapped) => mapped.bytes(),
         }
     }
-}
-
-/// Two digits for each byte.
-pub(crate) fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 /// The tensor that a constant stands for.

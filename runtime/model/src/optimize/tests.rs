@@ -237,7 +237,7 @@ fn write_damaged(bytes: &[u8]) -> Result<usize, String> {
     let (levers, scales) = (Levers::default(), onnx.join("scales"));
     let written = write::write(&source, &roles, &ports, &config, levers, &scales);
     let written = written.map_err(|error| error.to_string())?;
-    Ok(written.whole.graph.unwrap().node.len())
+    Ok(written.0.graph.unwrap().node.len())
 }
 
 fn demo_decoder() -> Vec<u8> {

@@ -11,8 +11,9 @@ use std::path::Path;
 
 use super::OptimizeError;
 use super::levers::{Kv, Levers};
+use super::notes::MadeNote;
 use super::roles::{PerLayer, Roles, Tokens};
-use super::scales::{self, Scales};
+use super::scales::Scales;
 use super::source::Source;
 use crate::gemma::config::{Config, LayerKind};
 use crate::gemma::ports::DecoderPorts;
@@ -49,20 +50,6 @@ const BEGIN: &str = "gemmad/begin";
 const END: &str = "gemmad/end";
 const ROW_AXIS: &str = "gemmad/row_axis";
 
-/// A fast graph, and what became of the weights.
-pub(super) struct Written {
-    /// The graph, without notes.
-    pub(super) whole: Whole,
-    /// Bytes of weights that stay where they are.
-    pub(super) in_place: u64,
-    /// Bytes of weights that are in the new file.
-    pub(super) copied: u64,
-    /// Scales that were written for it.
-    pub(super) scales: Option<scales::Whole>,
-    /// Published files beside the graph whose numbers made a difference, by their names in it.
-    pub(super) read: BTreeSet<String>,
-}
-
 /// Writes one fast graph.
 struct Writer<'s> {
     source: &'s Source,
@@ -78,10 +65,12 @@ struct Writer<'s> {
     read: BTreeSet<String>,
 }
 
-/// Writes the fast graph of a decoder, and what it needs of scales to `scales`.
+/// Writes the fast graph of a decoder, without notes, and what it needs of scales to `scales`; with it,
+/// what became of the weights.
 ///
 /// # Errors
-/// When weights are stored in a way that our operators do not take.
+/// When weights are stored in a way that our operators do not take, or a file cannot be read or
+/// written.
 pub(super) fn write<'s>(
     source: &'s Source,
     roles: &Roles<'_>,
@@ -89,7 +78,7 @@ pub(super) fn write<'s>(
     config: &'s Config,
     levers: Levers,
     scales: &Path,
-) -> Result<Written, OptimizeError> {
+) -> Result<(Whole, MadeNote), OptimizeError> {
     let refused = |reason: String| OptimizeError::graph(&source.path, reason);
     let body = Body::named(OURS);
     let mut writer = Writer {
@@ -117,7 +106,10 @@ pub(super) fn write<'s>(
         opset_import,
         metadata_props: Vec::new(),
     };
-    Ok(Written { whole, in_place, copied, scales, read })
+    let operators = whole.graph.as_ref().map_or(0, |body| body.node.len());
+    let scales = scales.map(|made| made.note(&source.path));
+    let read = read.into_iter().map(|file| source.sampled(file)).collect::<Result<_, _>>()?;
+    Ok((whole, MadeNote { operators, in_place, copied, scales, read }))
 }
 
 /// How keys and values are kept, where the switch leaves it to the published graph.

@@ -9,6 +9,7 @@ use std::time::SystemTime;
 
 use sha2::{Digest, Sha256};
 
+use crate::digest::hexadecimal;
 use crate::sequence::saved::{Expected, Key, SavedError};
 use crate::sequence::{LayerShape, Sequence, Slot, Store};
 
@@ -80,8 +81,7 @@ impl PrefixFolder {
     }
 
     fn file(&self, key: &Key) -> PathBuf {
-        let name: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
-        self.path.join(format!("{name}.{EXTENSION}"))
+        self.path.join(format!("{}.{EXTENSION}", hexadecimal(key)))
     }
 
     /// All that the rows depend on.
