@@ -1,6 +1,7 @@
 //! The command line: what can be typed, and nothing of what it does.
 
 pub mod bench; // how fast a model is
+pub mod graphs; // which of a folder's graphs run, and how
 pub mod model; // what can be done with a model's folder
 pub mod selftest; // whether a model does what it must
 pub mod task; // ready-made tasks of the daemon

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use clap::Args;
 use gemma_runtime::{EngineKind, Fast};
 
+use super::graphs::Graphs;
+
 /// A folder to measure.
 #[derive(Args, Clone, Debug)]
 #[command(
@@ -18,18 +20,12 @@ pub struct Bench {
     /// What runs the graphs: ort or tract
     #[arg(long, value_name = "ENGINE", default_value = "ort")]
     pub engine: EngineKind,
-    /// The ONNX Runtime library [default: $GEMMAD_ONNXRUNTIME, beside gemmad, the system's]
-    #[arg(long, value_name = "FILE")]
-    pub library: Option<PathBuf>,
-    /// Precision of the graphs to prefer: fp32, fp16, q8, q4, q4f16 ...; or decoder=q4,vision=fp16
-    #[arg(long, value_name = "DTYPE")]
-    pub dtype: Option<String>,
+    /// Which graphs, and how they run.
+    #[command(flatten)]
+    pub graphs: Graphs,
     /// Which decoder: auto, published, or fast, which `gemmad model optimize` writes
     #[arg(long, value_name = "GRAPH", default_value = "auto")]
     pub graph: Fast,
-    /// Threads; 0 for one per core
-    #[arg(long, value_name = "NUMBER", default_value_t = 0)]
-    pub threads: usize,
     /// Write everything that was measured as JSON
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,

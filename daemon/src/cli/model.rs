@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use gemma_runtime::EngineKind;
+use gemma_runtime::{EngineKind, KNOWN_LEVERS};
+
+use super::graphs::Graphs;
 
 use super::Output;
 
@@ -32,15 +34,9 @@ pub struct Engine {
     /// What runs the graphs: ort or tract
     #[arg(long, global = true, value_name = "ENGINE", default_value = "ort")]
     pub engine: EngineKind,
-    /// The ONNX Runtime library [default: $GEMMAD_ONNXRUNTIME, beside gemmad, the system's]
-    #[arg(long, global = true, value_name = "FILE")]
-    pub library: Option<PathBuf>,
-    /// Precision of the graphs to prefer: fp32, fp16, q8, q4, q4f16 ...; or decoder=q4,vision=fp16
-    #[arg(long, global = true, value_name = "DTYPE")]
-    pub dtype: Option<String>,
-    /// Threads; 0 for one per core
-    #[arg(long, global = true, value_name = "NUMBER", default_value_t = 0)]
-    pub threads: usize,
+    /// Which graphs, and how they run.
+    #[command(flatten)]
+    pub graphs: Graphs,
     /// Tokens of prompt and reply together
     #[arg(long, global = true, value_name = "TOKENS", default_value_t = 8192)]
     pub context_tokens: usize,
@@ -162,8 +158,7 @@ pub struct Media {
 
 /// A model to make fast.
 #[derive(Args, Clone, Debug)]
-#[command(after_help = "Levers: share_rows, late_query, ring, gated, split_projection=on|off, \
-                        kv=published|f32|f16, int8=published|on|off")]
+#[command(after_help = format!("Levers: {KNOWN_LEVERS}"))]
 pub struct Optimize {
     /// The model's folder
     #[arg(value_name = "DIR")]
@@ -171,15 +166,9 @@ pub struct Optimize {
     /// What compares both graphs: ort or tract
     #[arg(long, value_name = "ENGINE", default_value = "ort")]
     pub engine: EngineKind,
-    /// The ONNX Runtime library [default: $GEMMAD_ONNXRUNTIME, beside gemmad, the system's]
-    #[arg(long, value_name = "FILE")]
-    pub library: Option<PathBuf>,
-    /// Precision of the decoder: fp32, fp16, q4, q4f16 ... [default: the one that would be opened]
-    #[arg(long, value_name = "DTYPE")]
-    pub dtype: Option<String>,
-    /// Threads; 0 for one per core
-    #[arg(long, value_name = "NUMBER", default_value_t = 0)]
-    pub threads: usize,
+    /// Which graphs, and how they run.
+    #[command(flatten)]
+    pub graphs: Graphs,
     /// Set a lever of the fast graph; several times
     #[arg(long, value_name = "NAME=VALUE")]
     pub lever: Vec<String>,

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use gemma_runtime::EngineKind;
 
+use super::graphs::Graphs;
+
 /// A folder to test.
 #[derive(Args, Clone, Debug)]
 #[command(
@@ -23,15 +25,9 @@ pub struct Selftest {
     /// What runs the graphs: ort, tract or both
     #[arg(long, value_name = "ENGINE", default_value = "both")]
     pub engine: Engines,
-    /// The ONNX Runtime library [default: $GEMMAD_ONNXRUNTIME, beside gemmad, the system's]
-    #[arg(long, value_name = "FILE")]
-    pub library: Option<PathBuf>,
-    /// Precision of the graphs to prefer: fp32, fp16, q8, q4, q4f16 ...; or decoder=q4,vision=fp16
-    #[arg(long, value_name = "DTYPE")]
-    pub dtype: Option<String>,
-    /// Threads; 0 for one per core
-    #[arg(long, value_name = "NUMBER", default_value_t = 0)]
-    pub threads: usize,
+    /// Which graphs, and how they run.
+    #[command(flatten)]
+    pub graphs: Graphs,
     /// Tasks of the held-out set, and checks, by their names; nothing else is run [default: all]
     #[arg(long, value_name = "NAME,...", value_delimiter = ',')]
     pub tasks: Vec<String>,

@@ -95,7 +95,7 @@ impl<'a> Measuring<'a> {
     /// Looks at the machine, before the model occupies it.
     fn begin(bench: &'a Bench, progress: ProgressBar) -> anyhow::Result<Self> {
         progress.set_message("reading memory");
-        let machine = machine::look(bench.threads);
+        let machine = machine::look(bench.graphs.threads);
         let most = if bench.quick { QUICK_TOKENS } else { usize::MAX };
         let up_to = |tokens: &[usize]| {
             let mut kept: Vec<usize> = tokens.iter().copied().filter(|&n| n <= most).collect();
@@ -108,9 +108,9 @@ impl<'a> Measuring<'a> {
         let longest = prompts.iter().chain(&pasts).copied().max().unwrap_or(0);
         let options = Options {
             engine: bench.engine,
-            library: bench.library.clone(),
-            threads: bench.threads,
-            dtype: bench.dtype.clone(),
+            library: bench.graphs.library.clone(),
+            threads: bench.graphs.threads,
+            dtype: bench.graphs.dtype.clone(),
             fast: bench.graph,
             // Every token by itself: what guesses save depends on the text.
             guesses: Guesses::Never,

@@ -47,9 +47,9 @@ pub fn run(model: &Model) -> anyhow::Result<ExitCode> {
 fn options(engine: &Engine) -> Options {
     Options {
         engine: engine.engine,
-        library: engine.library.clone(),
-        threads: engine.threads,
-        dtype: engine.dtype.clone(),
+        library: engine.graphs.library.clone(),
+        threads: engine.graphs.threads,
+        dtype: engine.graphs.dtype.clone(),
         context_tokens: engine.context_tokens,
         ..Options::default()
     }

@@ -129,11 +129,16 @@ impl<'a> Testing<'a> {
     }
 
     fn finish(mut self) -> anyhow::Result<Report> {
+        for name in ["picture", "sound"] {
+            if self.wants(name) {
+                let cell = checks::media(name);
+                for engine in self.wanted.engine.kinds() {
+                    self.fill(name, *engine, || cell.clone());
+                }
+            }
+        }
         for engine in self.wanted.engine.kinds() {
             let options = Options { engine: *engine, ..self.options.clone() };
-            for name in ["picture", "sound"] {
-                self.fill(name, *engine, || checks::media(name));
-            }
             if self.wants("fast") {
                 progress(&format!("{engine}: fast"));
                 let compared = checks::fast(&self.report.folder, &options);
@@ -290,9 +295,9 @@ fn rows_of(task: &Task) -> Vec<Row> {
 /// The folder to test, and how it is to be opened.
 fn subject(wanted: &Selftest, config: Option<&Path>) -> anyhow::Result<(PathBuf, Options)> {
     let typed = Options {
-        library: wanted.library.clone(),
-        threads: wanted.threads,
-        dtype: wanted.dtype.clone(),
+        library: wanted.graphs.library.clone(),
+        threads: wanted.graphs.threads,
+        dtype: wanted.graphs.dtype.clone(),
         ..Options::default()
     };
     if let Some(folder) = &wanted.folder {

@@ -15,7 +15,7 @@ use crate::client::{aside, harmless};
 pub(super) fn run(wanted: &Optimize) -> anyhow::Result<()> {
     let mut out = std::io::stdout();
     if wanted.remove {
-        let removed = gemma_runtime::remove_fast(&wanted.folder, wanted.dtype.as_deref())?;
+        let removed = gemma_runtime::remove_fast(&wanted.folder, wanted.graphs.dtype.as_deref())?;
         let said = match (&removed, wanted.output.json) {
             (_, true) => json!({ "removed": removed }).to_string(),
             (Some(path), false) => format!("removed {}", path.display()),
@@ -26,9 +26,9 @@ pub(super) fn run(wanted: &Optimize) -> anyhow::Result<()> {
     }
     let options = OptimizeOptions {
         engine: wanted.engine,
-        library: wanted.library.clone(),
-        threads: wanted.threads,
-        dtype: wanted.dtype.clone(),
+        library: wanted.graphs.library.clone(),
+        threads: wanted.graphs.threads,
+        dtype: wanted.graphs.dtype.clone(),
         levers: levers(&wanted.lever)?,
         force: wanted.force,
     };
