@@ -10,6 +10,7 @@ mod report; // the figures, as JSON
 mod runs; // prompts and replies
 mod spread; // several measurements of one thing
 mod table; // the figures, for people
+mod tool_call; // a reply that calls a tool, beside free text
 
 use std::io::Write as _;
 use std::path::Path;
@@ -19,6 +20,7 @@ use std::time::Instant;
 use anyhow::Context as _;
 use gemma_runtime::{Guesses, Model, Options};
 use indicatif::{ProgressBar, ProgressStyle};
+use tempfile::TempDir;
 
 use super::{FAILED, harmless};
 use crate::cli::bench::Bench;
@@ -87,6 +89,9 @@ struct Measuring<'a> {
     prompts: Vec<usize>,
     pasts: Vec<usize>,
     options: Options,
+    /// Where the instruction is saved that a model is asked behind after it was loaded anew.
+    prefixes: TempDir,
+    is_saved: bool,
     progress: ProgressBar,
     report: Report,
 }
@@ -106,6 +111,7 @@ impl<'a> Measuring<'a> {
         let (mut prompts, pasts) = (up_to(&bench.prompt), up_to(&bench.past));
         prompts.retain(|&tokens| tokens > 0);
         let longest = prompts.iter().chain(&pasts).copied().max().unwrap_or(0);
+        let prefixes = tempfile::tempdir().context("no folder for what is saved")?;
         let options = Options {
             engine: bench.engine,
             library: bench.graphs.library.clone(),
@@ -119,7 +125,8 @@ impl<'a> Measuring<'a> {
         };
         let rounds = bench.rounds.unwrap_or(if bench.quick { 1 } else { ROUNDS });
         let report = Report::new(machine, rounds);
-        Ok(Self { bench, rounds, prompts, pasts, options, progress, report })
+        let is_saved = !bench.speed_only;
+        Ok(Self { bench, rounds, prompts, pasts, options, prefixes, is_saved, progress, report })
     }
 
     fn finish(mut self) -> anyhow::Result<Report> {
@@ -141,8 +148,10 @@ impl<'a> Measuring<'a> {
         }
         self.report.memory.peak_bytes = memory::peak_bytes();
         drop(model);
-        let again_s = if self.bench.speed_only { Vec::new() } else { self.load_again()? };
-        self.report.load = Load { first_s, again_s: Spread::of(again_s) };
+        self.report.load = Load { first_s, again_s: None };
+        if !self.bench.speed_only {
+            self.again()?;
+        }
         self.report.machine.read_again();
         self.report.share_bandwidth();
         Ok(self.report)
@@ -150,14 +159,28 @@ impl<'a> Measuring<'a> {
 
     fn load(&self) -> anyhow::Result<(Model, f64)> {
         self.progress.set_message("loading");
+        let prefix_folder = Some(self.prefixes.path().to_owned());
+        let options = Options { prefix_folder, ..self.options.clone() };
         let started = Instant::now();
-        let model = Model::open(&self.bench.folder, &self.options)?;
+        let model = Model::open(&self.bench.folder, &options)?;
         Ok((model, started.elapsed().as_secs_f64()))
     }
 
-    /// Loads as often as everything is measured, with the files in the page cache.
-    fn load_again(&self) -> anyhow::Result<Vec<f64>> {
-        (0..self.rounds).map(|_| Ok(self.load()?.1)).collect()
+    /// Loads as often as everything is measured, with the files in the page cache, and asks each time
+    /// what was saved before.
+    fn again(&mut self) -> anyhow::Result<()> {
+        let (mut load_s, mut asked) = (Vec::new(), Vec::new());
+        for _ in 0..self.rounds {
+            let (mut model, seconds) = self.load()?;
+            load_s.push(seconds);
+            if self.is_saved {
+                asked.push(first_word::after_restart(&mut model)?);
+            }
+        }
+        self.report.load.again_s = Spread::of(load_s);
+        let first = self.report.first_word;
+        self.report.restart = first.and_then(|first| first_word::restart(&asked, first.cold_s));
+        Ok(())
     }
 
     /// Prompts that are processed anew in each round.
@@ -209,12 +232,21 @@ impl<'a> Measuring<'a> {
         Ok(())
     }
 
-    /// The first word, and media.
+    /// The first word, tool calls, and media.
     fn around(&mut self, model: &mut Model) -> anyhow::Result<()> {
         self.progress.set_message("first word");
         match first_word::measure(model, self.rounds)? {
             Ok(found) => self.report.first_word = Some(found),
             Err(reason) => self.report.miss("first word", &reason),
+        }
+        if let Err(reason) = first_word::save(model)? {
+            self.report.miss("first word after a restart", &reason);
+            self.is_saved = false;
+        }
+        self.progress.set_message("tool call");
+        match tool_call::measure(model, self.rounds)? {
+            Ok(found) => self.report.tool_call = Some(found),
+            Err(reason) => self.report.miss("tool call", &reason),
         }
         for kind in [media::Kind::Picture, media::Kind::Sound] {
             self.progress.set_message(kind.name());

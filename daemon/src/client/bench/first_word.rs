@@ -1,5 +1,5 @@
 //! How long the first word takes: to a question behind a long instruction with tools that the model
-//! has not read yet, and to the next question behind the same.
+//! has not read yet, to the next question behind the same, and to one behind the same after a restart.
 
 use std::time::Instant;
 
@@ -7,7 +7,7 @@ use gemma_runtime::{Model, ReplyOptions, Sampling};
 use gemma_types::{Message, Piece, Role, ToolSpec, Usage};
 use serde_json::json;
 
-use super::report::FirstWord;
+use super::report::{FirstWord, Restart};
 use super::runs::{ids, says};
 use super::spread::Spread;
 
@@ -35,9 +35,9 @@ const TOOLS: [(&str, &str); 8] = [
 /// When the model fails.
 pub(super) fn measure(model: &mut Model, rounds: u16) -> anyhow::Result<Result<FirstWord, String>> {
     let tools = tools();
-    let room = model.info().context_tokens / CONTEXT_SHARE;
-    let Some(repeats) = fitting(model, &tools, INSTRUCTION_TOKENS.min(room))? else {
-        return Ok(Err(format!("the declarations of its tools take more than {room} tokens")));
+    let repeats = match repeats(model, &tools)? {
+        Ok(repeats) => repeats,
+        Err(reason) => return Ok(Err(reason)),
     };
     let (mut cold_s, mut warm_s, mut usages) = (Vec::new(), Vec::new(), Vec::new());
     for round in 0..rounds {
@@ -66,6 +66,54 @@ pub(super) fn measure(model: &mut Model, rounds: u16) -> anyhow::Result<Result<F
         warm_s,
         warm_share: warm_s.median / cold_s.median.max(f64::MIN_POSITIVE),
     }))
+}
+
+/// Saves what the model knows of the first round's instruction, for a question after a restart; or
+/// says why it cannot.
+///
+/// # Errors
+/// When the model fails.
+pub(super) fn save(model: &mut Model) -> anyhow::Result<Result<(), String>> {
+    let tools = tools();
+    let repeats = match repeats(model, &tools)? {
+        Ok(repeats) => repeats,
+        Err(reason) => return Ok(Err(reason)),
+    };
+    let instruction = [says(Role::System, &instruction(0, repeats))];
+    Ok(model.keep_prefix(&instruction, &tools, false, &mut || true)?.unsaved.map_or(Ok(()), Err))
+}
+
+/// Seconds from a model that is just loaded to the first token behind the saved instruction, as the
+/// daemon goes about it; and what that took.
+///
+/// # Errors
+/// When the model fails, or the instruction is longer than it takes.
+pub(super) fn after_restart(model: &mut Model) -> anyhow::Result<(f64, Usage)> {
+    let tools = tools();
+    let repeats = repeats(model, &tools)?.map_err(anyhow::Error::msg)?;
+    let instruction = says(Role::System, &instruction(0, repeats));
+    let started = Instant::now();
+    model.keep_prefix(std::slice::from_ref(&instruction), &tools, false, &mut || true)?;
+    let talk = [instruction, says(Role::User, "Which lights are on?")];
+    let (_, usage, _) = ask(model, &talk, &tools, 1)?;
+    Ok((started.elapsed().as_secs_f64(), usage))
+}
+
+/// What was found after several restarts, beside the first word behind an instruction never read.
+pub(super) fn restart(found: &[(f64, Usage)], cold_s: Spread) -> Option<Restart> {
+    let first_word_s = Spread::of(found.iter().map(|(seconds, _)| *seconds).collect())?;
+    let (_, usage) = found.last()?;
+    let share = first_word_s.median / cold_s.median.max(f64::MIN_POSITIVE);
+    let (tokens, saved_tokens) = (usage.prompt_tokens, usage.cached_tokens);
+    Some(Restart { tokens, saved_tokens, first_word_s, share })
+}
+
+/// How often the rule is repeated in an instruction that the model has room for; or why there is none.
+fn repeats(model: &Model, tools: &[ToolSpec]) -> anyhow::Result<Result<usize, String>> {
+    let room = model.info().context_tokens / CONTEXT_SHARE;
+    let fitting = fitting(model, tools, INSTRUCTION_TOKENS.min(room))?;
+    let reason = || format!("the declarations of its tools take more than {room} tokens");
+    Ok(fitting.ok_or_else(reason))
 }
 
 /// Seconds from a question to the end of the reply, which may be one token; what it took; its words.

@@ -22,6 +22,8 @@ pub(super) struct Report {
     pub(super) prefill: Vec<Prefill>,
     pub(super) decode: Vec<Decode>,
     pub(super) first_word: Option<FirstWord>,
+    pub(super) restart: Option<Restart>,
+    pub(super) tool_call: Option<ToolCall>,
     pub(super) media: Vec<Medium>,
     pub(super) memory: Peaks,
     /// What was not measured, and why.
@@ -108,6 +110,28 @@ pub(super) struct FirstWord {
     pub(super) warm_share: f64,
 }
 
+/// A question behind an instruction that was saved before the model was loaded anew.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(super) struct Restart {
+    /// Tokens of the question's prompt.
+    pub(super) tokens: usize,
+    /// Those of them that were saved.
+    pub(super) saved_tokens: usize,
+    /// From a model that is ready to the first token: finding the file and mapping it included.
+    pub(super) first_word_s: Spread,
+    /// As a share of the first word behind an instruction that was never read.
+    pub(super) share: f64,
+}
+
+/// Replies that call a tool, beside those of free text.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(super) struct ToolCall {
+    pub(super) tokens_per_s: Spread,
+    pub(super) free_tokens_per_s: Spread,
+    /// The first as a multiple of the second.
+    pub(super) ratio: f64,
+}
+
 /// A medium, from pixels or samples to what the decoder reads.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Medium {
@@ -136,6 +160,8 @@ impl Report {
             prefill: Vec::new(),
             decode: Vec::new(),
             first_word: None,
+            restart: None,
+            tool_call: None,
             media: Vec::new(),
             memory: Peaks::default(),
             missing: Vec::new(),

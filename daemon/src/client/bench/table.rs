@@ -72,6 +72,17 @@ fn rest(report: &Report, lines: &mut Lines) {
         let percent = first.warm_share * 100.0;
         lines.add("", &format!("{warm} s behind {all}, {cached} in the cache: {percent:.1} %"));
     }
+    if let Some(restart) = &report.restart {
+        let first = spread(restart.first_word_s, 2);
+        let (saved, all, percent) = (restart.saved_tokens, restart.tokens, restart.share * 100.0);
+        let line = format!("{first} s after a restart, {saved} of {all} saved: {percent:.1} %");
+        lines.add("", &line);
+    }
+    if let Some(call) = &report.tool_call {
+        let (called, free) = (spread(call.tokens_per_s, 2), spread(call.free_tokens_per_s, 2));
+        let ratio = call.ratio;
+        lines.add("tool call", &format!("{called} tokens/s, {ratio:.2} x free text ({free})"));
+    }
     for medium in &report.media {
         lines.add("encode", &format!("{} s  {}", spread(medium.encode_s, 3), medium.what));
     }
