@@ -39,7 +39,7 @@ fn main() {
             let cached = decode(&data[..256 * 768], &scales, 256, 1536, activations, &threads);
             println!("  {activations:?} 1536 to 256, from the cache: {cached:.1} GB/s");
             for (n, k) in PREFILL {
-                let rates = [4, 16, 32, 48, 128, 512].map(|rows| {
+                let rates = [4, 16, 24, 32, 38, 48, 64, 65, 128, 512].map(|rows| {
                     let weights = weights(&data, &scales, n, k);
                     format!("{rows} rows {:.0}", prefill(&weights, rows, activations, &threads))
                 });

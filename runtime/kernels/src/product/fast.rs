@@ -9,7 +9,7 @@ use std::{
 use super::{
     Activations,
     few::{Few, ROUNDED_ROWS_MAX, ROWS_MAX},
-    integer::{Integer, Ordered},
+    integer::{self, Integer, Ordered},
     kind::{BytesExact, BytesRounded, Kind, NibblesExact, NibblesRounded},
     many::{Many, Panels},
     portable,
@@ -72,26 +72,38 @@ impl Fast<'_> {
         self.few(simd, &prepared, output, threads);
     }
 
-    /// All rows prepared, by all threads where there are many.
+    /// All rows prepared.
     fn prepared<K: Kind>(
         &self,
         threads: &Threads,
         prepare: impl Fn(&[f32]) -> Prepared<K> + Sync,
     ) -> Prepared<K> {
+        self.in_parts(threads, prepare, Prepared::followed_by)
+    }
+
+    /// What is made of all rows, by all threads where there are many; `join` appends the later rows.
+    fn in_parts<T: Send>(
+        &self,
+        threads: &Threads,
+        make: impl Fn(&[f32]) -> T + Sync,
+        join: impl Fn(T, T) -> T,
+    ) -> T {
         let columns = self.weights.columns;
         let rows = self.input.len() / columns;
         if rows < PREPARED_ALONE || threads.count() == 1 {
-            return prepare(self.input);
+            return make(self.input);
         }
-        let parts: Vec<&[f32]> = self.input.chunks(PREPARED_ALONE / 2 * columns).collect();
+        // A few parts for each thread, each of whole steps of the kernels.
+        let each = rows.div_ceil(4 * threads.count()).next_multiple_of(integer::ROWS);
+        let parts: Vec<&[f32]> = self.input.chunks(each * columns).collect();
         let made: Vec<_> = parts.iter().map(|_| Mutex::new(None)).collect();
         threads.split(parts.len(), 1, &|range| {
             for at in range {
-                *made[at].lock().unwrap_or_else(PoisonError::into_inner) = Some(prepare(parts[at]));
+                *made[at].lock().unwrap_or_else(PoisonError::into_inner) = Some(make(parts[at]));
             }
         });
         let made = made.into_iter().filter_map(|part| part.into_inner().ok().flatten());
-        made.reduce(Prepared::followed_by).unwrap_or_else(|| prepare(self.input))
+        made.reduce(join).unwrap_or_else(|| make(self.input))
     }
 
     fn few<S: Simd, K: Kind>(
@@ -108,7 +120,8 @@ impl Fast<'_> {
     }
 
     fn integer<S: Simd>(&self, simd: S, output: &mut [f32], threads: &Threads) {
-        let ordered = simd.enter(OrderedRows(self));
+        let order = |input: &[f32]| simd.enter(OrderedRows(self, input));
+        let ordered = self.in_parts(threads, order, Ordered::followed_by);
         let Self { weights, gate, .. } = *self;
         let rows = self.input.len() / weights.columns;
         let output = Output::new(output);
@@ -161,7 +174,7 @@ impl Fast<'_> {
 }
 
 struct Exact<'a, K>(&'a Fast<'a>, &'a [f32], PhantomData<K>);
-struct OrderedRows<'a>(&'a Fast<'a>);
+struct OrderedRows<'a>(&'a Fast<'a>, &'a [f32]);
 struct RoundedRows<'a, K>(&'a Fast<'a>, &'a [f32], PhantomData<K>);
 
 impl<K: Kind<Value = f32>> Kernel<Prepared<K>> for Exact<'_, K> {
@@ -181,7 +194,7 @@ impl<K: Kind<Value = i8>> Kernel<Prepared<K>> for RoundedRows<'_, K> {
 impl Kernel<Ordered> for OrderedRows<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, _: S) -> Ordered {
-        Ordered::new(self.0.input, self.0.weights.columns, self.0.weights.block)
+        Ordered::new(self.1, self.0.weights.columns, self.0.weights.block)
     }
 }
 

@@ -18,7 +18,7 @@ use crate::{
 /// Rows of activations up to which this is the faster way.
 pub(super) const ROWS_MAX: usize = 8;
 /// The same where the activations are rounded and the weights have 4 bits.
-pub(super) const ROUNDED_ROWS_MAX: usize = 64;
+pub(super) const ROUNDED_ROWS_MAX: usize = 28;
 
 /// How far ahead memory is asked for, in bytes.
 const AHEAD: usize = 2048;

@@ -4,8 +4,9 @@
 
 use std::ops::Range;
 
+use super::row::{Nibbles, Number, Rows, Same, ZeroPoints};
 use crate::{
-    Threads, Weights,
+    Scales, Threads, Weights,
     gelu::gelu_lanes,
     output::Output,
     rounded::Rounded,
@@ -15,7 +16,9 @@ use crate::{
 /// Columns in a unit.
 const COLUMNS: usize = 2 * UNIT;
 /// Rows of activations that share what is read of the weights.
-const ROWS: usize = 4;
+pub(super) const ROWS: usize = 4;
+/// The level that means zero where no other is given.
+const MIDDLE: f32 = 8.0;
 /// Bytes of ordered weights that stay in the second cache.
 const BYTES: usize = 128 << 10;
 
@@ -63,6 +66,15 @@ impl Ordered {
         }
         Self { steps, scales, sums, rows, columns: filled_up, blocks }
     }
+
+    /// These and more; only the last may have been filled up.
+    pub(super) fn followed_by(mut self, more: Self) -> Self {
+        self.steps.extend(more.steps);
+        self.scales.extend(more.scales);
+        self.sums.extend(more.sums);
+        self.rows += more.rows;
+        self
+    }
 }
 
 /// A product, or with `gate` a gated one of the same form.
@@ -93,45 +105,112 @@ impl Integer<'_> {
 struct Strip {
     /// `[columns / 4]` steps: four levels of each row.
     steps: Vec<[u8; UNIT]>,
-    /// `[blocks]`, a lane for each row.
-    scales: Vec<[f32; LANES]>,
-    zero_points: Vec<[f32; LANES]>,
+    /// `[blocks]` at least, a lane for each row.
+    scales: OfBlocks,
+    zero_points: OfBlocks,
 }
 
 impl Strip {
-    /// Rows from `first` on; those that do not exist are zero.
+    /// Rows from `first` on. Where there are fewer than eight the last one stands in for the others.
     #[inline(always)]
-    fn new(weights: &Weights<'_>, first: usize, columns: usize) -> Self {
-        let blocks = weights.blocks();
-        let mut steps = vec![[0; UNIT]; columns / 4];
-        let mut scales = vec![[0.0; LANES]; blocks];
-        let mut zero_points = vec![[0.0; LANES]; blocks];
-        let mut rows = vec![0; LANES * columns / 2];
-        for (lane, row) in rows.chunks_exact_mut(columns / 2).enumerate() {
-            let n = first + lane;
-            if n < weights.rows {
-                let bytes = weights.row_bytes();
-                row[..bytes].copy_from_slice(&weights.data[n * bytes..][..bytes]);
-                for block in 0..blocks {
-                    scales[block][lane] = weights.scales.get(n * blocks + block);
-                    zero_points[block][lane] = f32::from(weights.zero_point(n, block));
-                }
-            }
-        }
-        let (rows, _) = rows.as_chunks::<4>();
-        let words = columns / 8;
-        for (word, [even, odd]) in steps.as_chunks_mut::<2>().0.iter_mut().enumerate() {
-            let mut all = [0; LANES];
-            for lane in 0..LANES {
-                all[lane] = u32::from_le_bytes(rows[lane * words + word]);
-            }
-            for lane in 0..LANES {
-                even.as_chunks_mut().0[lane] = (all[lane] & 0x0f0f_0f0f).to_le_bytes();
-                odd.as_chunks_mut().0[lane] = (all[lane] >> 4 & 0x0f0f_0f0f).to_le_bytes();
-            }
-        }
-        Self { steps, scales, zero_points }
+    fn new<S: Simd>(simd: S, weights: &Weights<'_>, first: usize, columns: usize) -> Self {
+        let last = weights.rows - 1;
+        let places = std::array::from_fn(|lane| last.min(first + lane));
+        let (scales, zero_points) = match weights.scales {
+            Scales::F32(scales) => of_blocks(simd, weights, scales, places),
+            Scales::F16(scales) => of_blocks(simd, weights, scales, places),
+        };
+        Self { steps: steps(weights, places, columns), scales, zero_points }
     }
+}
+
+/// The levels of eight rows, `[columns / 4]` steps.
+#[inline(always)]
+fn steps(weights: &Weights<'_>, places: [usize; LANES], columns: usize) -> Vec<[u8; UNIT]> {
+    let bytes = weights.row_bytes();
+    let words = bytes / 4;
+    let mut rows = [&[[0; 4]][..0]; LANES];
+    for lane in 0..LANES {
+        rows[lane] = &weights.data[places[lane] * bytes..][..bytes].as_chunks().0[..words];
+    }
+    let mut steps = vec![[0; UNIT]; columns / 4];
+    let pairs = &mut steps.as_chunks_mut::<2>().0[..words];
+    for word in 0..words {
+        let mut all = [0; LANES];
+        for lane in 0..LANES {
+            all[lane] = u32::from_le_bytes(rows[lane][word]);
+        }
+        let [even, odd] = &mut pairs[word];
+        for lane in 0..LANES {
+            even.as_chunks_mut().0[lane] = (all[lane] & 0x0f0f_0f0f).to_le_bytes();
+            odd.as_chunks_mut().0[lane] = (all[lane] >> 4 & 0x0f0f_0f0f).to_le_bytes();
+        }
+    }
+    steps
+}
+
+/// Numbers of blocks, a lane for each row.
+type OfBlocks = Vec<[f32; LANES]>;
+
+/// Scales and zero points of eight rows, `[blocks, lanes]` each; behind the last block follow some
+/// that are zero.
+#[inline(always)]
+fn of_blocks<S: Simd, N: Number>(
+    simd: S,
+    weights: &Weights<'_>,
+    scales: &[N],
+    places: [usize; LANES],
+) -> (OfBlocks, OfBlocks) {
+    match weights.zero_points {
+        None => side_by_side(simd, weights, &Rows::new(weights, scales, Same(MIDDLE)), places),
+        Some(zeros) => {
+            side_by_side(simd, weights, &Rows::new(weights, scales, Nibbles(zeros)), places)
+        }
+    }
+}
+
+#[inline(always)]
+fn side_by_side<S: Simd, N: Number, Z: ZeroPoints>(
+    simd: S,
+    weights: &Weights<'_>,
+    rows: &Rows<'_, N, Z>,
+    places: [usize; LANES],
+) -> (OfBlocks, OfBlocks) {
+    let blocks = weights.blocks();
+    let mut of_rows = [rows.row(places[0]); LANES];
+    for lane in 1..LANES {
+        of_rows[lane] = rows.row(places[lane]);
+    }
+    let groups = blocks.div_ceil(LANES);
+    let mut scales = vec![[0.0; LANES]; groups * LANES];
+    let mut zero_points = vec![[MIDDLE; LANES]; groups * LANES];
+    let (scales_of, _) = scales.as_chunks_mut();
+    let (zeros_of, _) = zero_points.as_chunks_mut();
+    for group in 0..groups {
+        let mut of_lanes = [[[0.0; LANES]; LANES]; 2];
+        for lane in 0..LANES {
+            let (scales, zeros) = of_rows[lane].of_group(simd, group);
+            simd.store(scales, &mut of_lanes[0][lane]);
+            simd.store(zeros, &mut of_lanes[1][lane]);
+        }
+        scales_of[group] = turned(&of_lanes[0]);
+        if weights.zero_points.is_some() {
+            zeros_of[group] = turned(&of_lanes[1]);
+        }
+    }
+    (scales, zero_points)
+}
+
+/// Columns as rows.
+#[inline(always)]
+fn turned(rows: &[[f32; LANES]; LANES]) -> [[f32; LANES]; LANES] {
+    let mut turned = [[0.0; LANES]; LANES];
+    for column in 0..LANES {
+        for row in 0..LANES {
+            turned[column][row] = rows[row][column];
+        }
+    }
+    turned
 }
 
 /// Some strips.
@@ -158,8 +237,8 @@ impl Part<'_> {
         let ordered = product.ordered;
         let mut strips = Vec::new();
         for first in rows.clone().step_by(LANES) {
-            let gate = product.gate.map(|gate| Strip::new(gate, first, ordered.columns));
-            strips.push((gate, Strip::new(product.weights, first, ordered.columns)));
+            let gate = product.gate.map(|gate| Strip::new(simd, gate, first, ordered.columns));
+            strips.push((gate, Strip::new(simd, product.weights, first, ordered.columns)));
         }
         for m in (0..ordered.rows).step_by(ROWS) {
             for (index, (gate, strip)) in strips.iter().enumerate() {

@@ -53,6 +53,15 @@ impl<'a, N: Number, Z: ZeroPoints> Rows<'a, N, Z> {
 }
 
 impl<N: Number, Z: ZeroPoints> Row<'_, N, Z> {
+    /// Scales and zero points of a group of eight blocks; zero where there are fewer.
+    #[inline(always)]
+    pub(super) fn of_group<S: Simd>(&self, simd: S, group: usize) -> (S::F, S::F) {
+        match self.scales.as_chunks().0.get(group) {
+            Some(eight) => (N::load(simd, eight), self.zeros.of_group(simd, group)),
+            None => self.of_parts(simd, group, 1),
+        }
+    }
+
     /// Scales and zero points of a group of eight blocks, or of parts of blocks; zero where there are
     /// fewer.
     #[inline(always)]
