@@ -240,8 +240,16 @@ impl Part<'_> {
             let gate = product.gate.map(|gate| Strip::new(simd, gate, first, ordered.columns));
             strips.push((gate, Strip::new(simd, product.weights, first, ordered.columns)));
         }
+        let turns = strips.len() * ordered.rows / ROWS;
+        let (mut gate_next, mut next) = (
+            product.gate.map(|gate| Next::after(gate, &rows, turns)),
+            Next::after(product.weights, &rows, turns),
+        );
         for m in (0..ordered.rows).step_by(ROWS) {
             for (index, (gate, strip)) in strips.iter().enumerate() {
+                for next in gate_next.iter_mut().chain([&mut next]) {
+                    next.ask(simd);
+                }
                 let mut sums = [simd.splat(0.0); ROWS];
                 let mut gates = sums;
                 for strip in gate.iter().chain([strip]) {
@@ -261,6 +269,32 @@ impl Part<'_> {
                 }
             }
         }
+    }
+}
+
+/// The weights behind those that are multiplied, which are asked for meanwhile, some in each turn.
+struct Next<'a> {
+    lines: &'a [[[u8; UNIT]; 2]],
+    each: usize,
+}
+
+impl<'a> Next<'a> {
+    /// As many rows as `rows` are, from their end on.
+    fn after(weights: &Weights<'a>, rows: &Range<usize>, turns: usize) -> Self {
+        let end = weights.rows.min(rows.end + rows.len());
+        let bytes = rows.end * weights.row_bytes()..end * weights.row_bytes();
+        let (lines, _) = weights.data[bytes].as_chunks::<UNIT>().0.as_chunks();
+        Self { lines, each: lines.len().div_ceil(turns.max(1)) }
+    }
+
+    /// Asks for the next of them.
+    #[inline(always)]
+    fn ask<S: Simd>(&mut self, simd: S) {
+        let (now, later) = self.lines.split_at(self.each.min(self.lines.len()));
+        for line in now {
+            simd.prefetch(&line[0], 0);
+        }
+        self.lines = later;
     }
 }
 
