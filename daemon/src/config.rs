@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use gemma_runtime::{EngineKind, Fast};
+use gemma_runtime::{Device, EngineKind, Fast};
 
 /// The file that is read where none is named.
 pub const DEFAULT_FILE: &str = "/etc/gemmad/config.toml";
@@ -130,6 +130,8 @@ pub struct Model {
     pub folder: PathBuf,
     /// The engine that runs its graphs.
     pub engine: EngineKind,
+    /// Where they run.
+    pub device: Device,
     /// libonnxruntime, where it is not found by itself.
     pub library: Option<PathBuf>,
     /// Element type of the graphs to prefer, by the suffix of the files: `q4`, `fp16`, ...

@@ -202,6 +202,7 @@ impl Worker {
 pub fn model_options(config: &config::Model) -> gemma_runtime::Options {
     gemma_runtime::Options {
         engine: config.engine,
+        device: config.device,
         library: config.library.clone(),
         threads: config.threads,
         image_budget: config.image_budget,
@@ -263,7 +264,7 @@ pub fn describe(info: &ModelInfo) -> String {
     };
     let megabytes = info.bytes / 1_000_000;
     format!(
-        "{} on {}: {senses}, {} tokens, {megabytes} MB",
-        info.name, info.engine, info.context_tokens
+        "{} on {} ({}): {senses}, {} tokens, {megabytes} MB",
+        info.name, info.engine, info.device, info.context_tokens
     )
 }

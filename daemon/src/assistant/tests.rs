@@ -4,7 +4,9 @@
 
 use std::time::Duration;
 
-use gemma_runtime::{EngineKind, Family, FolderLayout, KvInfo, ModelInfo, Sampling, Variant};
+use gemma_runtime::{
+    Device, EngineKind, Family, FolderLayout, KvInfo, ModelInfo, Sampling, Variant,
+};
 use gemma_types::{Outcome, Usage};
 use serde_json::json;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
@@ -36,6 +38,7 @@ fn model() -> ModelState {
         name: "script".to_owned(),
         folder: "/nonexistent".into(),
         engine: EngineKind::Ort,
+        device: Device::Processor,
         variant: Variant { family: Family::E2B, layers: 1, hidden: 1 },
         layout: FolderLayout::Merged,
         graphs: Vec::new(),

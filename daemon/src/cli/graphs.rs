@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use gemma_runtime::Device;
 
 /// Which graphs, and how they run.
 #[derive(Args, Clone, Debug)]
@@ -13,6 +14,9 @@ pub struct Graphs {
     /// Precision of the graphs to prefer: fp32, fp16, q8, q4, q4f16 ...; or decoder=q4,vision=fp16
     #[arg(long, global = true, value_name = "DTYPE")]
     pub dtype: Option<String>,
+    /// Where they run: auto, cpu, or cuda for an NVIDIA GPU
+    #[arg(long, global = true, value_name = "DEVICE", default_value_t = Device::Auto)]
+    pub device: Device,
     /// Threads; 0 for one per core
     #[arg(long, global = true, value_name = "NUMBER", default_value_t = 0)]
     pub threads: usize,

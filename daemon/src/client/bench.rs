@@ -12,7 +12,9 @@ mod spread; // several measurements of one thing
 mod table; // the figures, for people
 mod tool_call; // a reply that calls a tool, beside free text
 
+use std::fs::Permissions;
 use std::io::Write as _;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Instant;
@@ -111,9 +113,13 @@ impl<'a> Measuring<'a> {
         let (mut prompts, pasts) = (up_to(&bench.prompt), up_to(&bench.past));
         prompts.retain(|&tokens| tokens > 0);
         let longest = prompts.iter().chain(&pasts).copied().max().unwrap_or(0);
-        let prefixes = tempfile::tempdir().context("no folder for what is saved")?;
+        // Prefixes are saved where nobody else may read them.
+        let private = Permissions::from_mode(0o700);
+        let prefixes = tempfile::Builder::new().permissions(private).tempdir();
+        let prefixes = prefixes.context("no folder for what is saved")?;
         let options = Options {
             engine: bench.engine,
+            device: bench.graphs.device,
             library: bench.graphs.library.clone(),
             threads: bench.graphs.threads,
             dtype: bench.graphs.dtype.clone(),

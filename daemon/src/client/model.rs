@@ -47,6 +47,7 @@ pub fn run(model: &Model) -> anyhow::Result<ExitCode> {
 fn options(engine: &Engine) -> Options {
     Options {
         engine: engine.engine,
+        device: engine.graphs.device,
         library: engine.graphs.library.clone(),
         threads: engine.graphs.threads,
         dtype: engine.graphs.dtype.clone(),

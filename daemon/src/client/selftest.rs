@@ -138,7 +138,7 @@ impl<'a> Testing<'a> {
             }
         }
         for engine in self.wanted.engine.kinds() {
-            let options = Options { engine: *engine, ..self.options.clone() };
+            let options = self.options.on(*engine);
             if self.wants("fast") {
                 progress(&format!("{engine}: fast"));
                 let compared = checks::fast(&self.report.folder, &options);
@@ -295,6 +295,7 @@ fn rows_of(task: &Task) -> Vec<Row> {
 /// The folder to test, and how it is to be opened.
 fn subject(wanted: &Selftest, config: Option<&Path>) -> anyhow::Result<(PathBuf, Options)> {
     let typed = Options {
+        device: wanted.graphs.device,
         library: wanted.graphs.library.clone(),
         threads: wanted.graphs.threads,
         dtype: wanted.graphs.dtype.clone(),

@@ -70,6 +70,15 @@ impl Checker<'_> {
             self.refuse("model.engine", quoted(&raw.engine), "\"ort\" or \"tract\"");
             gemma_runtime::EngineKind::Ort
         });
+        let mut device = raw.device.parse().unwrap_or_else(|_| {
+            self.refuse("model.device", quoted(&raw.device), "\"auto\", \"cpu\" or \"cuda\"");
+            gemma_runtime::Device::Auto
+        });
+        if (engine, device) == (gemma_runtime::EngineKind::Tract, gemma_runtime::Device::Cuda) {
+            let accepted = "\"auto\" or \"cpu\" with the engine \"tract\"";
+            self.refuse("model.device", quoted(&raw.device), accepted);
+            device = gemma_runtime::Device::Auto;
+        }
         let graph = raw.graph.parse().unwrap_or_else(|_| {
             let accepted = "\"auto\", \"published\" or \"fast\"";
             self.refuse("model.graph", quoted(&raw.graph), accepted);
@@ -78,6 +87,7 @@ impl Checker<'_> {
         Model {
             folder: self.base.join(&raw.folder),
             engine,
+            device,
             library: self.path(raw.library.as_ref()),
             dtype: raw.dtype.clone(),
             graph,

@@ -41,6 +41,7 @@ impl Default for Raw {
 pub(super) struct Model {
     pub(super) folder: String,
     pub(super) engine: String,
+    pub(super) device: String,
     pub(super) library: Option<String>,
     pub(super) dtype: Option<String>,
     pub(super) graph: String,
@@ -58,6 +59,7 @@ impl Default for Model {
         Self {
             folder: "/var/lib/gemmad/models/default".to_owned(),
             engine: "ort".to_owned(),
+            device: "auto".to_owned(),
             library: None,
             dtype: None,
             graph: "auto".to_owned(),

@@ -83,6 +83,15 @@ fn a_wrong_value_is_named_with_file_line_key_and_what_is_accepted() {
         "line 2: model.engine: found \"onnx\", accepted is \"ort\" or \"tract\"",
     );
     check(
+        "[model]\ndevice = \"gpu\"\n",
+        "line 2: model.device: found \"gpu\", accepted is \"auto\", \"cpu\" or \"cuda\"",
+    );
+    check(
+        "[model]\nengine = \"tract\"\ndevice = \"cuda\"\n",
+        "line 3: model.device: found \"cuda\", accepted is \"auto\" or \"cpu\" with the engine \
+         \"tract\"",
+    );
+    check(
         "[model]\ngraph = \"slow\"\n",
         "line 2: model.graph: found \"slow\", accepted is \"auto\", \"published\" or \"fast\"",
     );

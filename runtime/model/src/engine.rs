@@ -1,6 +1,7 @@
 //! The seam between Gemma and what runs its graphs. A value stays in the engine's own form from one
 //! run to the next, so that the KV cache never passes through host memory that is not the engine's.
 
+mod device;
 pub(crate) mod ort;
 pub(crate) mod own;
 pub(crate) mod tract;
@@ -16,6 +17,7 @@ use half::f16;
 
 use crate::error::Error;
 use crate::graph::{Element, Graph};
+pub use device::Device;
 
 /// What runs the graphs of a model.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -59,6 +61,11 @@ pub(crate) trait Engine: Send {
     type Graph: Send;
     /// A tensor in the engine's own form; cheap to keep.
     type Value: Send + Sync;
+
+    /// Where it computes.
+    fn device(&self) -> Device {
+        Device::Processor
+    }
 
     /// Makes a graph ready to run.
     ///
@@ -137,6 +144,19 @@ pub(crate) struct GraphSpec<'a> {
     pub(crate) constants: Vec<(&'a str, i64)>,
     /// The layers of which only the end of the past is needed.
     pub(crate) window: Option<Window<'a>>,
+    /// Outputs that only go in again with the next run: they may stay where the graph computes.
+    pub(crate) given_back: Vec<&'a str>,
+    /// Whether it does little else than to look up rows of tables, which are large: it computes on the
+    /// processor, wherever the others do.
+    pub(crate) reads_tables: bool,
+}
+
+impl<'a> GraphSpec<'a> {
+    /// A graph of a role, and what its inputs' dimensions mean; nothing else is known of it.
+    pub(crate) fn new(graph: &'a Graph, role: &'static str, dims: Vec<Vec<Dim>>) -> Self {
+        let (constants, given_back) = (Vec::new(), Vec::new());
+        Self { graph, role, dims, constants, window: None, given_back, reads_tables: false }
+    }
 }
 
 /// The layers of a decoder that see a window only, and what their lengths depend on.

@@ -7,6 +7,7 @@ mod block;
 pub(crate) mod cache;
 pub(crate) mod config;
 pub(crate) mod decoder;
+mod encoded;
 pub(crate) mod encoder;
 pub(crate) mod fast;
 pub(crate) mod generate;
@@ -21,16 +22,19 @@ pub(crate) mod trace;
 pub(crate) mod variant;
 pub mod video;
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::engine::{Engine, Tensor};
+use crate::engine::{Device, Engine, Tensor};
 use crate::error::Error;
 use crate::graph::Port;
 pub(crate) use block::{Block, Soft, SoftKind};
 use cache::Slot;
 use config::Config;
 use decoder::Decoder;
+use encoded::Encoded;
 use encoder::{Encoder, Forms};
+use layout::Prepared;
 use lookup::Worth;
 use ports::EmbedPorts;
 
@@ -43,6 +47,7 @@ pub(crate) struct Gemma<E: Engine> {
     decoder: Decoder<E>,
     vision: Result<Encoder<E>, String>,
     audio: Result<Encoder<E>, String>,
+    encoded: Encoded,
     logits: Vec<f32>,
     all_logits: bool,
     engine_time: Duration,
@@ -53,6 +58,11 @@ impl<E: Engine> Gemma<E> {
     /// What the configuration says.
     pub(crate) fn config(&self) -> &Config {
         &self.config
+    }
+
+    /// Where the graphs compute.
+    pub(crate) fn device(&self) -> Device {
+        self.engine.device()
     }
 
     /// What the encoders want pictures and sound to be made into.
@@ -150,28 +160,40 @@ impl<E: Engine> Gemma<E> {
         }
     }
 
-    /// Features `[soft_tokens, hidden] f32` of a picture.
-    ///
-    /// # Errors
-    /// When the model has no vision encoder, or the encoder fails.
-    pub(crate) fn encode_image(&mut self, image: &image::PreparedImage) -> Result<Vec<f32>, Error> {
-        let encoder = self.vision.as_mut().map_err(|reason| unsupported("pictures", reason))?;
-        let started = Instant::now();
-        let features = encoder.image(&self.engine, image);
-        self.engine_time += started.elapsed();
-        features
+    /// Soft tokens of a medium that was met before, so that it need not be prepared to be laid out.
+    pub(crate) fn soft_tokens(&self, medium: u128) -> Option<usize> {
+        let encoded = || Some(self.encoded.numbers(medium)? / self.config.hidden.max(1));
+        self.decoder.soft_tokens(medium).or_else(encoded)
     }
 
-    /// Features `[soft_tokens, hidden] f32` of sound.
+    /// What a medium was encoded to, if that is kept.
+    pub(crate) fn encoded(&mut self, medium: u128) -> Option<Arc<[f32]>> {
+        self.encoded.get(medium)
+    }
+
+    /// Encodes a medium and keeps its features `[soft tokens, hidden] f32` for the next time.
     ///
     /// # Errors
-    /// When the model has no audio encoder, or the encoder fails.
-    pub(crate) fn encode_audio(&mut self, sound: &audio::PreparedAudio) -> Result<Vec<f32>, Error> {
-        let encoder = self.audio.as_mut().map_err(|reason| unsupported("sound", reason))?;
+    /// When the model has no encoder for it, or the encoder fails.
+    pub(crate) fn encode(
+        &mut self,
+        medium: u128,
+        prepared: &Prepared,
+    ) -> Result<Arc<[f32]>, Error> {
         let started = Instant::now();
-        let features = encoder.sound(&self.engine, sound);
+        let (vision, audio) = (&mut self.vision, &mut self.audio);
+        let features = match prepared {
+            Prepared::Image(image) => match vision {
+                Ok(encoder) => encoder.image(&self.engine, image),
+                Err(reason) => Err(unsupported("pictures", reason)),
+            },
+            Prepared::Audio(sound) => match audio {
+                Ok(encoder) => encoder.sound(&self.engine, sound),
+                Err(reason) => Err(unsupported("sound", reason)),
+            },
+        };
         self.engine_time += started.elapsed();
-        features
+        Ok(self.encoded.keep(medium, features?))
     }
 
     /// Processes a block after what the decoder has seen. Then [`Self::logits`] are those of its

@@ -27,7 +27,7 @@ pub mod tokens;
 /// Our own kernels, each with the name of the code that runs on this processor.
 pub use gemma_kernels::cpu::paths as kernel_paths;
 
-pub use engine::EngineKind;
+pub use engine::{Device, EngineKind};
 pub use error::Error;
 pub use folder::{FolderLayout, dtypes};
 pub use gemma::fast::Fast;

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use crate::engine::ort::Ort;
 use crate::engine::tract::Tract;
-use crate::engine::{Engine, EngineKind};
+use crate::engine::{Device, Engine, EngineKind};
 use crate::error::Error;
 use crate::folder::{Dtypes, Folder, FolderLayout};
 use crate::gemma::Gemma;
@@ -29,6 +29,8 @@ use crate::tokens::Tokenizer;
 pub struct Options {
     /// What runs the graphs.
     pub engine: EngineKind,
+    /// Where they run.
+    pub device: Device,
     /// The ONNX Runtime library. Without it: `$GEMMAD_ONNXRUNTIME`, then beside the executable,
     /// then where the system's loader looks.
     pub library: Option<PathBuf>,
@@ -64,6 +66,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             engine: EngineKind::Ort,
+            device: Device::Auto,
             library: None,
             threads: 0,
             image_budget: None,
@@ -79,6 +82,18 @@ impl Default for Options {
     }
 }
 
+impl Options {
+    /// The same on an engine; on the processor where the engine knows nothing else.
+    #[must_use]
+    pub fn on(&self, engine: EngineKind) -> Self {
+        let device = match engine {
+            EngineKind::Ort => self.device,
+            EngineKind::Tract => Device::Processor,
+        };
+        Self { engine, device, ..self.clone() }
+    }
+}
+
 /// What is known about an open model.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ModelInfo {
@@ -88,6 +103,8 @@ pub struct ModelInfo {
     pub folder: PathBuf,
     /// What runs it.
     pub engine: EngineKind,
+    /// Where it runs: on the processor, or on what accelerator.
+    pub device: Device,
     /// Which of the published sizes it is, or is built like.
     pub variant: Variant,
     /// How the graphs of its folder are laid out.
@@ -173,7 +190,8 @@ impl Model {
         };
         let (loaded, graphs) = match options.engine {
             EngineKind::Ort => {
-                let engine = Ort::open(options.library.as_deref(), options.threads)?;
+                let engine =
+                    Ort::open(options.library.as_deref(), options.threads, options.device)?;
                 let (gemma, graphs) = Gemma::open(engine, &folder, config, used)?;
                 (Loaded::Ort(Box::new(gemma)), graphs)
             }
@@ -375,6 +393,10 @@ fn check(options: &Options) -> Result<(), Error> {
     };
     at_least_one("context_tokens", options.context_tokens)?;
     at_least_one("prefill_block_tokens", options.prefill_block_tokens)?;
+    if (options.engine, options.device) == (EngineKind::Tract, Device::Cuda) {
+        let reason = "tract computes on the processor only; use the engine ort".into();
+        return Err(Error::Option { name: "device", reason });
+    }
     match options.image_budget {
         Some(budget) if !image::BUDGETS.contains(&budget) => Err(Error::Option {
             name: "image_budget",
@@ -420,6 +442,7 @@ fn info<E: Engine>(
     ModelInfo {
         name: name(&folder.path),
         engine: E::KIND,
+        device: gemma.device(),
         variant: config.variant,
         layout: folder.layout,
         bytes: graphs.iter().map(|graph| graph.bytes).sum(),

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use gemma_types::{Frame, Message, Part, Role, SAMPLE_RATE_HZ, Utterance};
 
-use crate::engine::EngineKind;
+use crate::engine::{Device, EngineKind};
 use crate::error::Error;
 use crate::gemma::config::Config;
 use crate::gemma::fast::Fast;
@@ -63,7 +63,8 @@ pub fn fast_against_published(
         Ok(tolerance) => tolerance,
         Err(reason) => return Ok(FastParity::None(reason)),
     };
-    let with = |fast| Options { fast, ..options.clone() };
+    // The fast graph computes on the processor only.
+    let with = |fast| Options { fast, device: Device::Processor, ..options.clone() };
     let media = Media { pictures: config.images_see_all, sound: false };
     let published = traces(folder, &config, &with(Fast::Off), media)?;
     let fast = traces(folder, &config, &with(Fast::Required), media)?;
@@ -78,7 +79,7 @@ pub fn fast_against_published(
 pub fn ort_against_tract(folder: &Path, options: &Options) -> Result<Parity, OptimizeError> {
     let config = Config::open(folder)?;
     let tolerance = optimize::published_tolerance(folder, options.dtype.as_deref(), &config)?;
-    let on = |engine| Options { engine, fast: Fast::Off, ..options.clone() };
+    let on = |engine| Options { fast: Fast::Off, ..options.on(engine) };
     let all = Media { pictures: true, sound: true };
     let ort = traces(folder, &config, &on(EngineKind::Ort), all)?;
     let tract = traces(folder, &config, &on(EngineKind::Tract), all)?;

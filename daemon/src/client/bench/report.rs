@@ -39,6 +39,8 @@ pub(super) struct Described {
     pub(super) variant: String,
     pub(super) layout: String,
     pub(super) engine: String,
+    /// Where it ran.
+    pub(super) device: String,
     pub(super) context_tokens: usize,
     /// Tokens of the prompt in one step.
     pub(super) block_tokens: usize,
@@ -183,6 +185,7 @@ impl Report {
             variant: info.variant.to_string(),
             layout: info.layout.to_string(),
             engine: info.engine.to_string(),
+            device: info.device.to_string(),
             context_tokens: info.context_tokens,
             block_tokens: options.prefill_block_tokens,
             graphs: graphs.collect(),

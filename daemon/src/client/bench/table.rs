@@ -22,7 +22,10 @@ fn what(report: &Report, lines: &mut Lines) {
     lines.add("model", &format!("{}, {}", model.folder.display(), model.variant));
     for graph in model.graphs.iter().filter(|graph| graph.role == "decoder") {
         let name = graph.file.file_name().unwrap_or_default().to_string_lossy();
-        lines.add("decoder", &format!("{name}, {}, on {}", graph.dtype, model.engine));
+        lines.add(
+            "decoder",
+            &format!("{name}, {}, on {} ({})", graph.dtype, model.engine, model.device),
+        );
     }
     let threads = machine.threads;
     lines.add("machine", &format!("{}, {cores} cores, {threads} threads", machine.processor));

@@ -2,6 +2,9 @@
 
 mod library;
 mod operators;
+mod place;
+#[cfg(test)]
+pub(crate) mod set_up;
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -15,19 +18,21 @@ use ort::session::{Session, SessionInputValue};
 use ort::value::{DynValue, Tensor as OrtTensor, TensorElementType, ValueType};
 
 use super::own::shared::Shared;
-use super::{Data, Engine, EngineKind, GraphSpec, Tensor, copy_rows, too_few, window};
+use super::{Data, Device, Engine, EngineKind, GraphSpec, Tensor, copy_rows, too_few, window};
 use crate::error::Error;
 use crate::graph::links;
+use place::Place;
 
 const NAME: &str = "onnxruntime";
 
 /// Where ONNX Runtime looks for the weights of a graph that it gets as bytes.
 const WEIGHTS_FOLDER: &str = "session.model_external_initializers_file_folder_path";
 
-/// ONNX Runtime on the processor.
+/// ONNX Runtime.
 pub(crate) struct Ort {
     environment: Environment,
     threads: usize,
+    place: Place,
 }
 
 /// A session with the inputs that never change.
@@ -36,18 +41,28 @@ pub(crate) struct OrtGraph {
     constants: Vec<(String, DynValue)>,
     role: &'static str,
     takes_recent: bool,
+    place: Place,
+    /// Its outputs by name, each with whether it stays where the graph computes.
+    outputs: Vec<(String, bool)>,
 }
 
 impl Ort {
     /// Loads the library; `threads` 0 lets it take one per core.
     ///
     /// # Errors
-    /// When no library is found or it is too old; the message says where it was looked for.
-    pub(crate) fn open(library: Option<&Path>, threads: usize) -> Result<Self, Error> {
-        Ok(Self { environment: library::environment(library)?, threads })
+    /// When no library is found or it is too old; the message says where it was looked for. When a
+    /// device is demanded that it cannot compute on.
+    pub(crate) fn open(
+        library: Option<&Path>,
+        threads: usize,
+        device: Device,
+    ) -> Result<Self, Error> {
+        let environment = library::environment(library)?;
+        let place = Place::choose(&environment, device)?;
+        Ok(Self { environment, threads, place })
     }
 
-    fn builder(&self, threads: usize) -> ort::Result<SessionBuilder> {
+    fn builder(&self, threads: usize, place: Place) -> ort::Result<SessionBuilder> {
         let builder = Session::builder(&self.environment)?
             .with_optimization_level(GraphOptimizationLevel::All)?
             .with_intra_threads(threads)?
@@ -55,7 +70,8 @@ impl Ort {
             .with_intra_op_spinning(false)?
             // Every step has another shape, so a remembered pattern never fits.
             .with_memory_pattern(false)?
-            .with_log_level(LogLevel::Warning)?;
+            .with_log_level(LogLevel::Warning)?
+            .with_execution_providers(place.providers())?;
         Ok(builder)
     }
 
@@ -63,7 +79,7 @@ impl Ort {
     /// ONNX Runtime's would only be in their way; and weights that it arranges anew would be copies.
     fn load_own(&self, path: &Path) -> ort::Result<Session> {
         let mut builder = self
-            .builder(1)?
+            .builder(1, Place::Processor)?
             .with_prepacking(false)?
             .with_operators(operators::domain(&Shared::with(self.threads))?)?;
         match links::follow(path).map_err(ort::Error::new)? {
@@ -75,11 +91,11 @@ impl Ort {
     }
 
     /// A session whose sliding layers take a shorter past, where the graph can be made to.
-    fn load_windowed(&self, spec: &GraphSpec<'_>) -> Option<Session> {
+    fn load_windowed(&self, spec: &GraphSpec<'_>, place: Place) -> Option<Session> {
         let path = &spec.graph.path;
         let bytes = window::rewrite(path, spec.window.as_ref()?)?;
         let folder = path.parent().and_then(Path::to_str).filter(|folder| !folder.is_empty());
-        let session = self.builder(self.threads).and_then(|builder| {
+        let session = self.builder(self.threads, place).and_then(|builder| {
             builder
                 .with_config_entry(WEIGHTS_FOLDER, folder.unwrap_or("."))?
                 .commit_from_memory(&bytes)
@@ -99,19 +115,43 @@ impl Engine for Ort {
     type Graph = OrtGraph;
     type Value = DynValue;
 
+    fn device(&self) -> Device {
+        match self.place {
+            Place::Processor => Device::Processor,
+            Place::Cuda => Device::Cuda,
+        }
+    }
+
     fn load(&self, spec: &GraphSpec<'_>) -> Result<OrtGraph, Error> {
         let path = &spec.graph.path;
         let failed = |error: ort::Error| {
             Error::engine(NAME, format!("cannot load {}", path.display()), error.message())
         };
-        let windowed = self.load_windowed(spec);
+        let place = if spec.reads_tables { Place::Processor } else { self.place };
+        if place != Place::Processor && spec.graph.has_own_operators() {
+            return Err(Error::Unsupported {
+                what: "the fast graph",
+                reason: "it computes on the processor only, and a GPU is used; use the published \
+                         graph, or the device cpu"
+                    .into(),
+            });
+        }
+        let windowed = self.load_windowed(spec, place);
         let takes_recent = windowed.is_some();
         let session = match windowed {
             Some(session) => Ok(session),
             None if spec.graph.has_own_operators() => self.load_own(path),
-            None => self.builder(self.threads).and_then(|mut new| new.commit_from_file(path)),
+            None => {
+                self.builder(self.threads, place).and_then(|mut new| new.commit_from_file(path))
+            }
         };
         let session = session.map_err(failed)?;
+        let outputs = session.outputs().iter().map(|output| output.name().to_owned());
+        let outputs = outputs.map(|name| {
+            let stays = spec.given_back.contains(&name.as_str());
+            (name, stays)
+        });
+        let outputs = outputs.collect();
         let mut constants = Vec::new();
         for (name, value) in &spec.constants {
             let Some(port) = spec.graph.input(name) else { continue };
@@ -119,7 +159,7 @@ impl Engine for Ort {
                 .map_err(|reason| spec.graph.wrong(spec.role, format!("{name} {reason}")))?;
             constants.push(((*name).to_owned(), self.enter(tensor)?));
         }
-        Ok(OrtGraph { session, constants, role: spec.role, takes_recent })
+        Ok(OrtGraph { session, constants, role: spec.role, takes_recent, place, outputs })
     }
 
     fn enter(&self, tensor: Tensor) -> Result<DynValue, Error> {
@@ -139,20 +179,21 @@ impl Engine for Ort {
         graph: &mut OrtGraph,
         inputs: &[(&str, &DynValue)],
     ) -> Result<Vec<DynValue>, Error> {
-        let constants = graph.constants.iter().map(|(name, value)| (name.as_str(), value));
-        let inputs: Vec<(Cow<'_, str>, SessionInputValue<'_>)> = inputs
-            .iter()
-            .copied()
-            .chain(constants)
-            .map(|(name, value)| (Cow::Borrowed(name), SessionInputValue::from(value)))
-            .collect();
-        match graph.session.run(inputs) {
-            Ok(outputs) => Ok(outputs.into_iter().map(|(_, value)| value).collect()),
-            Err(error) => {
-                let context = format!("the {} graph failed", graph.role);
-                Err(Error::engine(NAME, context, error.message()))
-            }
-        }
+        let OrtGraph { session, constants, role, place, outputs, .. } = graph;
+        let constants = constants.iter().map(|(name, value)| (name.as_str(), value));
+        let inputs = inputs.iter().copied().chain(constants);
+        let made = if *place == Place::Processor {
+            let inputs: Vec<(Cow<'_, str>, SessionInputValue<'_>)> = inputs
+                .map(|(name, value)| (Cow::Borrowed(name), SessionInputValue::from(value)))
+                .collect();
+            let made = session.run(inputs);
+            made.map(|made| made.into_iter().map(|(_, value)| value).collect())
+        } else {
+            place::run_there(session, *place, &inputs.collect::<Vec<_>>(), outputs)
+        };
+        made.map_err(|error| {
+            Error::engine(NAME, format!("the {role} graph failed"), error.message())
+        })
     }
 
     fn floats<'v>(&self, value: &'v DynValue) -> Result<(Vec<usize>, Cow<'v, [f32]>), Error> {
@@ -201,6 +242,8 @@ impl Ort {
         rows: usize,
         which: impl Fn(usize) -> Range<usize>,
     ) -> Result<DynValue, Error> {
+        let copy = place::brought_home(value)?;
+        let value = copy.as_ref().unwrap_or(value);
         let (shape, element) = shape(value)?;
         let context = "cannot shorten the cache";
         let &[batch, heads, of_rows, width] = shape.as_slice() else {

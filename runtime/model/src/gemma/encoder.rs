@@ -77,7 +77,7 @@ impl<E: Engine> Encoder<E> {
             ));
         }
         let dims = graph.inputs.iter().map(media_dims).collect();
-        let spec = GraphSpec { graph: &graph, role, dims, constants: Vec::new(), window: None };
+        let spec = GraphSpec::new(&graph, role, dims);
         match engine.load(&spec) {
             Ok(loaded) => {
                 Ok(Ok(Self { graph: loaded, content, place, features, form, role, hidden }))

@@ -2,6 +2,7 @@
 //! some of them. Decides where the prompt may be cut into blocks.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
 
 use gemma_types::{Frame, Utterance};
 
@@ -25,6 +26,8 @@ pub(crate) struct Layout {
 pub(crate) struct Span {
     start: usize,
     rows: usize,
+    /// Fingerprint of the medium's content.
+    pub(crate) media: u128,
     /// The picture or sound.
     pub(crate) medium: Medium,
     /// Id that stands for one of its soft tokens.
@@ -33,7 +36,7 @@ pub(crate) struct Span {
     graph_placeholder: u32,
     prepared: Option<Prepared>,
     /// What the encoder made of it, `[rows, hidden] f32`.
-    pub(crate) features: Option<Vec<f32>>,
+    pub(crate) features: Option<Arc<[f32]>>,
 }
 
 /// A picture or sound, as it was sent.
@@ -192,6 +195,7 @@ impl Layout {
             new.spans.push(Span {
                 start,
                 rows,
+                media,
                 medium,
                 placeholder,
                 graph_placeholder,

@@ -8,6 +8,7 @@ use super::config::Config;
 use super::decoder::Decoder;
 use super::decoder::fast::FastDecoder;
 use super::decoder::published::PublishedDecoder;
+use super::encoded::Encoded;
 use super::encoder::Encoder;
 use super::fast::{self, Fast};
 use super::lookup::Worth;
@@ -127,6 +128,7 @@ impl<E: Engine> Gemma<E> {
             logits,
             all_logits,
             engine_time,
+            encoded: Encoded::default(),
             worth,
         };
         Ok((new, infos))

@@ -2,7 +2,7 @@
 
 use super::Gemma;
 use super::generate::Limits;
-use super::layout::{Layout, Prepared};
+use super::layout::Layout;
 use crate::engine::Engine;
 use crate::error::Error;
 use crate::prompt::Prompt;
@@ -21,7 +21,7 @@ pub(crate) fn lay_out<E: Engine>(
 ) -> Result<Layout, Error> {
     let seen = !prompt.images.is_empty() || !prompt.clips.is_empty();
     gemma.check_media(seen, !prompt.audio.is_empty())?;
-    let known = |media| gemma.decoder().soft_tokens(media);
+    let known = |media| gemma.soft_tokens(media);
     let layout = Layout::new(prompt, ids, gemma.forms(limits.image_budget), known)?;
     let tokens = layout.slots().len();
     match tokens >= limits.context_tokens {
@@ -30,8 +30,8 @@ pub(crate) fn lay_out<E: Engine>(
     }
 }
 
-/// Encodes a medium of the block that begins at `done`, or processes the block; how many tokens are
-/// done then.
+/// Encodes a medium of the block that begins at `done` and is not known, or processes the block; how
+/// many tokens are done then.
 ///
 /// # Errors
 /// When a medium cannot be prepared, or the engine fails.
@@ -44,13 +44,13 @@ pub(crate) fn step<E: Engine>(
     let whole_images = gemma.config().images_see_all;
     let end = layout.block_end(done, limits.block_tokens, whole_images);
     let forms = gemma.forms(limits.image_budget);
-    if let Some(span) = layout.unencoded(done, end) {
-        let features = match span.prepare(forms)? {
-            Prepared::Image(image) => gemma.encode_image(&image)?,
-            Prepared::Audio(sound) => gemma.encode_audio(&sound)?,
-        };
-        span.features = Some(features);
-        return Ok(done);
+    while let Some(span) = layout.unencoded(done, end) {
+        span.features = gemma.encoded(span.media);
+        if span.features.is_none() {
+            let prepared = span.prepare(forms)?;
+            span.features = Some(gemma.encode(span.media, &prepared)?);
+            return Ok(done);
+        }
     }
     let block = layout.block(done, end);
     let is_last = end == layout.slots().len();

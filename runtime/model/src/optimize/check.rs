@@ -6,6 +6,7 @@ use std::path::Path;
 use super::notes::Checked;
 use super::source::Source;
 use super::{Int8, Kv, Levers, OptimizeError, OptimizeOptions};
+use crate::engine::Device;
 use crate::gemma::config::Config;
 use crate::gemma::fast::Fast;
 use crate::gemma::ports::DecoderPorts;
@@ -66,6 +67,8 @@ pub(super) fn compare(
 ) -> Result<Checked, OptimizeError> {
     let with = |fast| Options {
         engine: options.engine,
+        // The fast graph computes there only.
+        device: Device::Processor,
         library: options.library.clone(),
         threads: options.threads,
         dtype: options.dtype.clone(),

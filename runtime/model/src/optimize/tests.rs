@@ -18,17 +18,13 @@ use tempfile::TempDir;
 use super::source::Source;
 use super::{Levers, OptimizeError, OptimizeOptions, Report, find, optimize, roles, write};
 use crate::engine::EngineKind;
+use crate::engine::ort::set_up::library;
 use crate::gemma::config::Config;
 use crate::gemma::ports::DecoderPorts;
 use crate::graph::Graph;
 use crate::graph::edit::{Attribute, Node};
 use crate::graph::tensor::{Tensor, element};
 use crate::graph::whole::{Body, Side, Whole};
-
-fn library() -> PathBuf {
-    let set_up = concat!(env!("CARGO_MANIFEST_DIR"), "/../../.setup/onnxruntime/libonnxruntime.so");
-    std::env::var_os("GEMMAD_ONNXRUNTIME").map_or_else(|| set_up.into(), PathBuf::from)
-}
 
 fn make_fast(folder: &TempDir, engine: EngineKind) -> Result<Report, OptimizeError> {
     let library = Some(library());

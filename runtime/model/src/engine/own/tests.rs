@@ -7,15 +7,13 @@ mod columns;
 mod experts;
 mod product;
 
-use std::path::PathBuf;
-
 use half::f16;
 use prost::Message;
 use prost::bytes::Bytes;
 use tempfile::TempDir;
 
 use super::DOMAIN;
-use crate::engine::ort::Ort;
+use crate::engine::ort::set_up::ort;
 use crate::engine::tract::Tract;
 use crate::engine::{Data, Dim, Engine, GraphSpec, Tensor as HostTensor};
 use crate::error::Error;
@@ -138,7 +136,8 @@ impl Single {
     fn run<E: Engine>(&self, engine: &E) -> Result<Vec<f32>, Error> {
         let dims = self.inputs.iter().map(|(_, _, dims)| dims.clone()).collect();
         let (graph, constants, role) = (&self.graph, Vec::new(), "decoder");
-        let mut loaded = engine.load(&GraphSpec { graph, role, dims, constants, window: None })?;
+        let mut loaded =
+            engine.load(&GraphSpec { constants, ..GraphSpec::new(graph, role, dims) })?;
         let enter = |(name, tensor, _): &Input| Ok((*name, engine.enter(tensor.clone())?));
         let inputs = self.inputs.iter().map(enter).collect::<Result<Vec<_>, Error>>()?;
         let inputs: Vec<(&str, &E::Value)> =
@@ -150,17 +149,12 @@ impl Single {
     /// What both engines make of it, by name.
     fn run_on_both(&self) -> [(&'static str, Result<Vec<f32>, String>); 2] {
         let words = |error: Error| error.to_string();
-        let ort = Ort::open(Some(&library()), 1).unwrap();
+        let ort = ort();
         [
             ("ort", self.run(&ort).map_err(words)),
             ("tract", self.run(&Tract::open(1)).map_err(words)),
         ]
     }
-}
-
-fn library() -> PathBuf {
-    let set_up = concat!(env!("CARGO_MANIFEST_DIR"), "/../../.setup/onnxruntime/libonnxruntime.so");
-    std::env::var_os("GEMMAD_ONNXRUNTIME").map_or_else(|| set_up.into(), PathBuf::from)
 }
 
 fn check_close(name: &str, found: &[f32], expected: &[f32]) {

@@ -13,10 +13,10 @@ mod norms;
 mod products;
 mod refusals;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::Tract;
-use crate::engine::ort::Ort;
+use crate::engine::ort::set_up::ort;
 use crate::engine::{Dim, Engine, GraphSpec, Tensor};
 use crate::error::Error;
 use crate::graph::Graph;
@@ -24,18 +24,6 @@ use model::Model;
 
 /// Shape and elements of an output.
 type Output = (Vec<usize>, Vec<f32>);
-
-fn library() -> PathBuf {
-    let named = std::env::var_os("GEMMAD_ONNXRUNTIME").map(PathBuf::from);
-    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let path = named.unwrap_or(workspace.join(".setup/onnxruntime/libonnxruntime.so"));
-    assert!(path.is_file(), "{} is missing; run `make setup`", path.display());
-    path
-}
-
-fn ort() -> Ort {
-    Ort::open(Some(&library()), 1).unwrap()
-}
 
 /// Loads a model's file as the product does; `dims` in place of fixed sizes, by the input's name.
 fn load<E: Engine>(
@@ -52,13 +40,7 @@ fn load<E: Engine>(
         meant.map_or_else(|| fixed(&tensor.shape), |(_, dims)| dims.to_vec())
     });
     let dims = dims.collect();
-    engine.load(&GraphSpec {
-        graph: &graph,
-        role: "test",
-        dims,
-        constants: Vec::new(),
-        window: None,
-    })
+    engine.load(&GraphSpec::new(&graph, "test", dims))
 }
 
 fn run<E: Engine>(

@@ -11,7 +11,7 @@ use gemma_types::{Frame, Utterance};
 use serde::Deserialize;
 
 use super::*;
-use crate::engine::ort::Ort;
+use crate::engine::ort::set_up::ort;
 use crate::engine::tract::Tract;
 use crate::folder::{Dtypes, Folder};
 use crate::gemma::config::Config;
@@ -52,17 +52,6 @@ fn fixture(name: &str) -> PathBuf {
 fn reference() -> Reference {
     let text = std::fs::read(fixture("reference.json")).expect("tests/fixtures/demo is checked in");
     serde_json::from_slice(&text).unwrap()
-}
-
-fn library() -> PathBuf {
-    let named = std::env::var_os("GEMMAD_ONNXRUNTIME").map(PathBuf::from);
-    let path = named.unwrap_or(workspace().join(".setup/onnxruntime/libonnxruntime.so"));
-    assert!(path.is_file(), "{} is missing; run `make setup`", path.display());
-    path
-}
-
-fn ort() -> Ort {
-    Ort::open(Some(&library()), 1).unwrap()
 }
 
 fn open<E: Engine>(engine: E) -> (Gemma<E>, Tokenizer) {

@@ -125,7 +125,9 @@ impl DecoderPorts {
         let kept = if all_logits { 0 } else { 1 };
         let constants = self.keep.iter().map(|port| (port.name.as_str(), kept)).collect();
         let dims = graph.inputs.iter().map(|port| self.dims(port, config)).collect();
-        GraphSpec { graph, role: ROLE, dims, constants, window: self.window() }
+        let kv = self.kv.iter().flat_map(|kv| [kv.key_present.as_str(), kv.value_present.as_str()]);
+        let (window, given_back) = (self.window(), kv.collect());
+        GraphSpec { constants, window, given_back, ..GraphSpec::new(graph, ROLE, dims) }
     }
 
     /// The layers of which only the end of the past is needed.

@@ -81,6 +81,6 @@ impl EmbedPorts {
             false => vec![Dim::Media, Dim::Fixed(config.hidden)],
         };
         let dims = graph.inputs.iter().map(dims).collect();
-        GraphSpec { graph, role: ROLE, dims, constants: Vec::new(), window: None }
+        GraphSpec { reads_tables: true, ..GraphSpec::new(graph, ROLE, dims) }
     }
 }

@@ -84,7 +84,7 @@ impl FastPorts {
     /// What an engine must know to load the graph.
     pub(crate) fn spec<'a>(&'a self, graph: &'a Graph, config: &Config) -> GraphSpec<'a> {
         let dims = graph.inputs.iter().map(|port| self.dims(port, config)).collect();
-        GraphSpec { graph, role: ROLE, dims, constants: Vec::new(), window: None }
+        GraphSpec::new(graph, ROLE, dims)
     }
 
     fn dims(&self, port: &Port, config: &Config) -> Vec<Dim> {

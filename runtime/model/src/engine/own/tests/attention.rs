@@ -145,7 +145,7 @@ fn check<E: Engine>(engine: &E, window: Option<usize>, steps: &[(usize, usize)])
 
 #[test]
 fn attention_is_what_it_is_in_its_plain_form() {
-    let ort = Ort::open(Some(&library()), 1).unwrap();
+    let ort = ort();
     for window in [Some(WINDOW), None] {
         check(&ort, window, &[(7, 7), (1, 1), (5, 2), (1, 1)]);
         check(&ort, window, &[(20, 20)]);

@@ -134,7 +134,7 @@ fn check_published(form: Form, adds_up: bool) {
     let flat = ("scores", flat, vec![Dim::Step, Dim::Fixed(COUNT)]);
     let inputs = vec![rows("x", HIDDEN, x.clone()), flat];
     let single = Single::write(published(form, adds_up), HIDDEN, &constants, inputs, true);
-    let expected = single.run(&Ort::open(Some(&library()), 1).unwrap()).unwrap();
+    let expected = single.run(&ort()).unwrap();
     let inputs = vec![rows("x", HIDDEN, x), scores(says)];
     let single = Single::write(ours(form, adds_up), HIDDEN, &constants, inputs, true);
     for (engine, found) in single.run_on_both() {

@@ -83,7 +83,7 @@ fn outputs<E: Engine>(engine: &E, graph: &Graph) -> Vec<Vec<Output>> {
     let dims = graph.inputs.iter().map(dims).collect();
     let constants = keep.into_iter().collect();
     let mut loaded =
-        engine.load(&GraphSpec { graph, role: "test", dims, constants, window: None }).unwrap();
+        engine.load(&GraphSpec { constants, ..GraphSpec::new(graph, "test", dims) }).unwrap();
     let at = |lengths: [usize; 3]| {
         let mut numbers = Numbers(7);
         let ports = graph.inputs.iter().filter(|port| port.name != "num_logits_to_keep");
