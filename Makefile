@@ -74,7 +74,7 @@ plugins: setup ## Compile the bundled plugins to WebAssembly
 	cargo build $(cargo) --bin gemma-plugin-component
 	@plugins/build.sh
 
-model: build ## Train the demo model again (needed by nobody; takes two to three hours)
+model: build ## Train the demo model again (needed by nobody; takes about two hours)
 	@cross/setup/model.sh
 	.setup/export/bin/python runtime/export/build_demo.py --work .setup/export/build
 

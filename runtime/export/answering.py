@@ -13,7 +13,7 @@ from seeing import KINDS, TRAITS
 
 POOL = 8
 """Batches drawn at once and sorted by length, so that little is padded."""
-RENEWED = 2
+RENEWED = 1
 """Pieces of material that are renewed with each batch."""
 KINDRED_NOISE = 0.3
 

@@ -29,10 +29,10 @@ def table(figures: dict) -> str:
 
 
 def precision(report: dict) -> str:
-    """The precisions of a report's graphs: one word, or one for each role."""
+    """The precision of a report's decoder, and that of its encoders where it is another."""
     found = {graph["role"]: graph["dtype"] for graph in report["graphs"]}
-    return found["decoder"] if len(set(found.values())) == 1 else ", ".join(
-        f"{role} {dtype}" for role, dtype in found.items())
+    text, tower = found["decoder"], found.get("vision", found["decoder"])
+    return text if text == tower else f"{text}, encoders {tower}"
 
 
 def shown(row: dict, engine: str) -> str:

@@ -1,6 +1,6 @@
 """Trains the audio tower alone, on spoken sentences with the time of every word.
 
-Usage: python train_hearing.py WORK [--steps 9000] [--threads 1]
+Usage: python train_hearing.py WORK [--steps 6000] [--threads 1]
 Called again, it goes on from the last checkpoint in WORK.
 """
 
@@ -20,7 +20,7 @@ PEAK_RATE = 2e-3
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("work", type=Path)
-    parser.add_argument("--steps", type=int, default=9000)
+    parser.add_argument("--steps", type=int, default=6000)
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)

@@ -7,15 +7,16 @@ use serde_json::json;
 #[tokio::test]
 async fn a_spoken_wish_is_heard_and_switches_the_light() -> anyhow::Result<()> {
     let mut house = House::build("ort").await?;
-    let recording = fixture("kitchen_light.wav")?;
-    let caption = std::fs::read_to_string(recording.with_extension("txt"))?.trim().to_owned();
+    // Without its text beside it: whoever wants to know what is said must hear it.
+    let recording = house.folder().join("wish.wav");
+    std::fs::copy(fixture("kitchen_light.wav")?, &recording)?;
     house.settings.set("microphone.source", format!("replay:{}", recording.display()));
     let mark = house.mqtt_client.messages().mark();
     house.start().await?;
 
     // The microphone is open, and speech is found in its sound.
     let heard = house.event(mark, "heard").await?;
-    assert_eq!(heard["caption"], caption);
+    assert!(heard["caption"].is_null(), "{heard}");
     let seconds = heard["seconds"].as_f64().unwrap_or_default();
     assert!((0.5..=10.0).contains(&seconds), "{seconds} s of speech");
     let turn = heard["turn"].clone();
@@ -30,7 +31,7 @@ async fn a_spoken_wish_is_heard_and_switches_the_light() -> anyhow::Result<()> {
 
     // The sound became soft tokens of the prompt: about 25 a second.
     let tokens = answered["figures"]["prompt_tokens"].as_f64().unwrap_or_default();
-    let words = house.prompt_tokens_of(&caption).await?;
+    let words = house.prompt_tokens_of("Turn on the light in the kitchen").await?;
     assert!(tokens > words + 10.0 * seconds, "{tokens} tokens for speech, {words} without");
     Ok(())
 }

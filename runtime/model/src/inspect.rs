@@ -89,7 +89,7 @@ mod tests {
     fn the_demo_model_is_read_from_its_headers() {
         let found = Inspection::of(&folder(), None).unwrap();
         assert_eq!(found.variant.to_string(), "built like E2B, 10 layers of 128");
-        assert_eq!((found.context_tokens, found.vocabulary), (4_096, 1_965));
+        assert_eq!((found.context_tokens, found.vocabulary), (4_096, 2_304));
         assert_eq!((found.local_layers, found.global_layers), (4, 1));
         // Keys and values in 32 bits, one head of 32 in sliding layers and of 64 in the global one.
         assert_eq!((found.kv.local_bytes, found.kv.global_bytes), (4 * 2 * 32 * 4, 2 * 64 * 4));
@@ -98,7 +98,7 @@ mod tests {
         let half = "fp16";
         let expected = [("embedding", half), ("decoder", half), ("vision", half), ("audio", half)];
         assert_eq!(graphs, expected);
-        assert!(found.bytes() > 6_000_000);
+        assert!(found.bytes() > 9_000_000);
     }
 
     #[test]

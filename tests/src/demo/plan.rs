@@ -1,5 +1,5 @@
-//! Which scenes are played, and whether the model hears by itself: as `tests/fixtures/demo/scenes.json`
-//! says of the demo model, or as it was typed.
+//! Which scenes are played: what `tests/fixtures/demo/scenes.json` says of the demo model, all of them
+//! for another one, or as it was typed.
 
 use anyhow::{Context as _, bail};
 use serde_json::Value;
@@ -48,8 +48,6 @@ impl Scene {
 /// What is played.
 #[derive(Clone, Debug)]
 pub(super) struct Plan {
-    /// Whether the model understands speech; else the text of a recording goes along.
-    pub(super) hears: bool,
     /// The scenes, in order.
     pub(super) scenes: Vec<Scene>,
 }
@@ -61,27 +59,24 @@ impl Plan {
         let own = std::fs::read_to_string(&path).map_err(anyhow::Error::from);
         let own = own.and_then(|text| Self::read(&text));
         let own = own.with_context(|| format!("{}", path.display()))?;
-        // A real model hears and sees.
-        let plan = match arguments.model {
-            Some(_) => Self { hears: true, scenes: Scene::ALL.to_vec() },
-            None => own,
-        };
-        if arguments.scene.is_empty() {
-            return Ok(plan);
+        if !arguments.scene.is_empty() {
+            let typed = arguments.scene.iter().map(|name| Scene::of(name));
+            return Ok(Self { scenes: typed.collect::<anyhow::Result<_>>()? });
         }
-        let typed = arguments.scene.iter().map(|name| Scene::of(name));
-        Ok(Self { scenes: typed.collect::<anyhow::Result<_>>()?, ..plan })
+        Ok(match arguments.model {
+            Some(_) => Self { scenes: Scene::ALL.to_vec() },
+            None => own,
+        })
     }
 
     fn read(text: &str) -> anyhow::Result<Self> {
         let plan: Value = serde_json::from_str(text)?;
-        let Some(hears) = plan["hears"].as_bool() else { bail!("hears is neither true nor false") };
         let names = plan["scenes"].as_array().context("scenes is no list")?;
         let scene = |name: &Value| Scene::of(name.as_str().unwrap_or_default());
         let scenes = names.iter().map(scene).collect::<anyhow::Result<Vec<_>>>()?;
         if scenes.is_empty() {
             bail!("scenes is empty; expected at least one");
         }
-        Ok(Self { hears, scenes })
+        Ok(Self { scenes })
     }
 }

@@ -14,14 +14,13 @@ use crate::workspace;
 /// What is asked in words.
 const QUESTION: &str = "Dim the light in the bedroom to 40 percent";
 
-/// Plays it; `hears` says whether the model understands speech.
+/// Plays it.
 pub(super) async fn play(
     house: &mut House,
     checks: &mut Checks,
     stage: &Stage,
-    hears: bool,
 ) -> anyhow::Result<()> {
-    let microphone = replayed_microphone(house, !hears)?;
+    let microphone = replayed_microphone(house)?;
     let pictures = house.pictures()?;
     stage.line("microphone", &format!("replays {}", microphone.display()));
     stage.line("camera", &format!("replays {}", pictures.display()));
@@ -46,13 +45,11 @@ pub(super) async fn play(
     Ok(())
 }
 
-/// A folder with the recording, and with its text where the model needs that.
-fn replayed_microphone(house: &House, captioned: bool) -> anyhow::Result<PathBuf> {
+/// A folder with the recording, and without its text: whoever wants to know what is said must hear it.
+fn replayed_microphone(house: &House) -> anyhow::Result<PathBuf> {
     let folder = house.folder().join("recordings");
     std::fs::create_dir_all(&folder)?;
-    let names = ["kitchen_light.wav", "kitchen_light.txt"];
-    for name in names.into_iter().take(if captioned { 2 } else { 1 }) {
-        std::fs::copy(workspace::fixture(name)?, folder.join(name))?;
-    }
+    let name = "kitchen_light.wav";
+    std::fs::copy(workspace::fixture(name)?, folder.join(name))?;
     Ok(folder)
 }
