@@ -56,8 +56,8 @@ impl Fast<'_> {
     }
 
     fn exact<S: Simd, K: Kind<Value = f32>>(&self, simd: S, output: &mut [f32], threads: &Threads) {
-        let prepared =
-            self.prepared::<K>(threads, |input| simd.enter(Exact(self, input, PhantomData)));
+        let prepare = |input: &[f32]| simd.enter(Exact::<K>(self, input, PhantomData));
+        let prepared = self.in_parts(threads, prepare, Prepared::followed_by);
         self.few(simd, &prepared, output, threads);
     }
 
@@ -67,18 +67,9 @@ impl Fast<'_> {
         output: &mut [f32],
         threads: &Threads,
     ) {
-        let prepared =
-            self.prepared::<K>(threads, |input| simd.enter(RoundedRows(self, input, PhantomData)));
+        let prepare = |input: &[f32]| simd.enter(RoundedRows::<K>(self, input, PhantomData));
+        let prepared = self.in_parts(threads, prepare, Prepared::followed_by);
         self.few(simd, &prepared, output, threads);
-    }
-
-    /// All rows prepared.
-    fn prepared<K: Kind>(
-        &self,
-        threads: &Threads,
-        prepare: impl Fn(&[f32]) -> Prepared<K> + Sync,
-    ) -> Prepared<K> {
-        self.in_parts(threads, prepare, Prepared::followed_by)
     }
 
     /// What is made of all rows, by all threads where there are many; `join` appends the later rows.

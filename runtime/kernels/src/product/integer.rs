@@ -68,10 +68,10 @@ impl Ordered {
     }
 
     /// These and more; only the last may have been filled up.
-    pub(super) fn followed_by(mut self, more: Self) -> Self {
-        self.steps.extend(more.steps);
-        self.scales.extend(more.scales);
-        self.sums.extend(more.sums);
+    pub(super) fn followed_by(mut self, mut more: Self) -> Self {
+        self.steps.append(&mut more.steps);
+        self.scales.append(&mut more.scales);
+        self.sums.append(&mut more.sums);
         self.rows += more.rows;
         self
     }
@@ -153,7 +153,7 @@ fn steps(weights: &Weights<'_>, places: [usize; LANES], columns: usize) -> Vec<[
 type OfBlocks = Vec<[f32; LANES]>;
 
 /// Scales and zero points of eight rows, `[blocks, lanes]` each; behind the last block follow some
-/// that are zero.
+/// whose scales are zero.
 #[inline(always)]
 fn of_blocks<S: Simd, N: Number>(
     simd: S,
