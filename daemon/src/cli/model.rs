@@ -5,9 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use gemma_runtime::{EngineKind, KNOWN_LEVERS};
 
-use super::graphs::Graphs;
-
 use super::Output;
+use super::graphs::Graphs;
 
 /// What to do with a model's folder.
 #[derive(Clone, Debug, Subcommand)]

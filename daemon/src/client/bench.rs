@@ -26,6 +26,7 @@ use tempfile::TempDir;
 
 use super::{FAILED, harmless};
 use crate::cli::bench::Bench;
+use first_word::Instruction;
 use memory::Memory;
 use report::{Decode, Load, Overhead, Prefill, Report};
 use runs::{Made, Runs};
@@ -93,7 +94,8 @@ struct Measuring<'a> {
     options: Options,
     /// Where the instruction is saved that a model is asked behind after it was loaded anew.
     prefixes: TempDir,
-    is_saved: bool,
+    /// The instruction that is saved there.
+    saved: Option<Instruction>,
     progress: ProgressBar,
     report: Report,
 }
@@ -131,8 +133,8 @@ impl<'a> Measuring<'a> {
         };
         let rounds = bench.rounds.unwrap_or(if bench.quick { 1 } else { ROUNDS });
         let report = Report::new(machine, rounds);
-        let is_saved = !bench.speed_only;
-        Ok(Self { bench, rounds, prompts, pasts, options, prefixes, is_saved, progress, report })
+        let saved = None;
+        Ok(Self { bench, rounds, prompts, pasts, options, prefixes, saved, progress, report })
     }
 
     fn finish(mut self) -> anyhow::Result<Report> {
@@ -179,8 +181,8 @@ impl<'a> Measuring<'a> {
         for _ in 0..self.rounds {
             let (mut model, seconds) = self.load()?;
             load_s.push(seconds);
-            if self.is_saved {
-                asked.push(first_word::after_restart(&mut model)?);
+            if let Some(instruction) = &self.saved {
+                asked.push(instruction.after_restart(&mut model)?);
             }
         }
         self.report.load.again_s = Spread::of(load_s);
@@ -241,13 +243,9 @@ impl<'a> Measuring<'a> {
     /// The first word, tool calls, and media.
     fn around(&mut self, model: &mut Model) -> anyhow::Result<()> {
         self.progress.set_message("first word");
-        match first_word::measure(model, self.rounds)? {
-            Ok(found) => self.report.first_word = Some(found),
+        match Instruction::fitting(model)? {
+            Ok(instruction) => self.first_word(model, instruction)?,
             Err(reason) => self.report.miss("first word", &reason),
-        }
-        if let Err(reason) = first_word::save(model)? {
-            self.report.miss("first word after a restart", &reason);
-            self.is_saved = false;
         }
         self.progress.set_message("tool call");
         match tool_call::measure(model, self.rounds)? {
@@ -260,6 +258,19 @@ impl<'a> Measuring<'a> {
                 Ok(found) => self.report.media.push(found),
                 Err(reason) => self.report.miss(kind.name(), &reason),
             }
+        }
+        Ok(())
+    }
+
+    /// The first word behind an instruction, which is then saved.
+    fn first_word(&mut self, model: &mut Model, instruction: Instruction) -> anyhow::Result<()> {
+        match instruction.measure(model, self.rounds)? {
+            Ok(found) => self.report.first_word = Some(found),
+            Err(reason) => self.report.miss("first word", &reason),
+        }
+        match instruction.save(model)? {
+            Ok(()) => self.saved = Some(instruction),
+            Err(reason) => self.report.miss("first word after a restart", &reason),
         }
         Ok(())
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use gemma_runtime::prompt::{Prompt, Segment};
 use gemma_runtime::{Model, ReplyOptions, Sampling};
-use gemma_types::{Message, Part, Piece, Role, Usage};
+use gemma_types::{Message, Part, Piece, Role, ToolSpec, Usage};
 
 use super::memory::Memory;
 
@@ -34,6 +34,14 @@ pub(super) struct Made {
 }
 
 impl Made {
+    /// Adds what a reply took. Its first token comes out of the prompt's logits: no step of the engine
+    /// is its own.
+    pub(super) fn add(&mut self, usage: &Usage) {
+        self.reply_tokens += count(usage.reply_tokens.saturating_sub(1));
+        self.decode += usage.decode;
+        self.engine += usage.decode_engine;
+    }
+
     /// Tokens of the prompt a second, where it was not in the cache already.
     pub(super) fn prefill_rate(&self) -> Option<f64> {
         rate(self.prompt_tokens, self.prefill)
@@ -114,10 +122,7 @@ impl<'m> Runs<'m> {
                 made.prompt_tokens = count(usage.prompt_tokens - usage.cached_tokens);
                 made.prefill = usage.prefill;
             }
-            // The first token comes out of the prompt's logits: no step of the engine is its own.
-            made.reply_tokens += count(usage.reply_tokens.saturating_sub(1));
-            made.decode += usage.decode;
-            made.engine += usage.decode_engine;
+            made.add(&usage);
             made.memory = made.memory.most(memory);
             if made.reply_tokens as usize >= tokens {
                 break;
@@ -150,6 +155,27 @@ fn count(tokens: usize) -> u32 {
     u32::try_from(tokens).unwrap_or(u32::MAX)
 }
 
+/// A reply to its end: what it took, and its words.
+///
+/// # Errors
+/// When the model fails.
+pub(super) fn answer(
+    model: &mut Model,
+    talk: &[Message],
+    tools: &[ToolSpec],
+    options: &ReplyOptions,
+) -> anyhow::Result<(Usage, String)> {
+    let mut words = String::new();
+    for piece in model.reply(talk, tools, options)? {
+        match piece? {
+            Piece::Text(text) => words.push_str(&text),
+            Piece::End { usage, .. } => return Ok((usage, words)),
+            Piece::Thought(_) | Piece::ToolCall(_) | Piece::Progress { .. } => {}
+        }
+    }
+    anyhow::bail!("a reply ended without its end")
+}
+
 /// A message of words.
 pub(super) fn says(role: Role, words: &str) -> Message {
     let parts = vec![Part::Text(words.to_owned())];
@@ -168,6 +194,16 @@ pub(super) fn ids(prompt: &Prompt) -> Vec<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_first_token_of_a_reply_takes_no_step_of_its_own() {
+        let mut made = Made::default();
+        assert_eq!(made.decode_rate(), None);
+        let decode = Duration::from_secs(2);
+        made.add(&Usage { reply_tokens: 9, decode, ..Usage::default() });
+        made.add(&Usage { reply_tokens: 13, decode, ..Usage::default() });
+        assert_eq!(made.decode_rate(), Some(5.0));
+    }
 
     #[test]
     fn what_took_no_time_has_no_rate() {

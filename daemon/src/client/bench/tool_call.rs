@@ -2,11 +2,11 @@
 //! call must say is appended without being chosen, and read by the decoder in one step.
 
 use gemma_runtime::{Constraint, Model, ReplyOptions, Sampling, ToolChoice};
-use gemma_types::{Message, Piece, Role, ToolSpec, Usage};
+use gemma_types::{Role, ToolSpec};
 use serde_json::json;
 
 use super::report::ToolCall;
-use super::runs::says;
+use super::runs::{Made, answer, says};
 use super::spread::Spread;
 
 /// Replies of each kind in a round.
@@ -30,13 +30,20 @@ pub(super) fn measure(model: &mut Model, rounds: u16) -> anyhow::Result<Result<T
     for round in 0..=rounds {
         let (mut words, mut calls) = (Made::default(), Made::default());
         for number in 0..REPLIES {
-            let seed = u64::from(round) * REPLIES + number;
-            words.take(reply(model, &talk, &tools, Constraint::Free, FREE_TOKENS, seed)?);
-            calls.take(reply(model, &talk, &tools, required.clone(), CALL_TOKENS, seed)?);
+            let seed = Some(u64::from(round) * REPLIES + number);
+            let sampling = Sampling { seed, ..model.info().sampling };
+            let options = |constraint, reply_tokens_max| ReplyOptions {
+                sampling,
+                reply_tokens_max,
+                constraint,
+                ..ReplyOptions::default()
+            };
+            words.add(&answer(model, &talk, &tools, &options(Constraint::Free, FREE_TOKENS))?.0);
+            calls.add(&answer(model, &talk, &tools, &options(required.clone(), CALL_TOKENS))?.0);
         }
         if round > 0 {
-            free.extend(words.rate());
-            called.extend(calls.rate());
+            free.extend(words.decode_rate());
+            called.extend(calls.decode_rate());
         }
     }
     let spreads = Spread::of(free).zip(Spread::of(called));
@@ -46,43 +53,6 @@ pub(super) fn measure(model: &mut Model, rounds: u16) -> anyhow::Result<Result<T
         ratio: tokens_per_s.median / free_tokens_per_s.median.max(f64::MIN_POSITIVE),
     });
     Ok(found.ok_or_else(|| "the model says nothing".to_owned()))
-}
-
-/// Tokens behind the first of several replies, and the seconds that they took.
-#[derive(Clone, Copy, Debug, Default)]
-struct Made {
-    tokens: usize,
-    seconds: f64,
-}
-
-impl Made {
-    fn take(&mut self, usage: Usage) {
-        self.tokens += usage.reply_tokens.saturating_sub(1);
-        self.seconds += usage.decode.as_secs_f64();
-    }
-
-    fn rate(self) -> Option<f64> {
-        (self.tokens > 0 && self.seconds > 0.0).then(|| self.tokens as f64 / self.seconds)
-    }
-}
-
-fn reply(
-    model: &mut Model,
-    talk: &[Message],
-    tools: &[ToolSpec],
-    constraint: Constraint,
-    tokens: usize,
-    seed: u64,
-) -> anyhow::Result<Usage> {
-    let sampling = Sampling { seed: Some(seed), ..model.info().sampling };
-    let options =
-        ReplyOptions { sampling, reply_tokens_max: tokens, constraint, ..ReplyOptions::default() };
-    for piece in model.reply(talk, tools, &options)? {
-        if let Piece::End { usage, .. } = piece? {
-            return Ok(usage);
-        }
-    }
-    anyhow::bail!("a reply ended without its end")
 }
 
 /// A tool as a home declares it: what its arguments may be is listed.
@@ -99,21 +69,5 @@ fn light() -> ToolSpec {
             },
             "required": ["room", "state"],
         }),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::time::Duration;
-
-    #[test]
-    fn the_first_token_of_a_reply_takes_no_step_of_its_own() {
-        let mut made = Made::default();
-        assert_eq!(made.rate(), None);
-        let decode = Duration::from_secs(2);
-        made.take(Usage { reply_tokens: 9, decode, ..Usage::default() });
-        made.take(Usage { reply_tokens: 13, decode, ..Usage::default() });
-        assert_eq!(made.rate(), Some(5.0));
     }
 }

@@ -3,8 +3,8 @@
 use std::fmt::Write as _;
 use std::io::Write as _;
 
-use anyhow::Context as _;
-use gemma_runtime::{Checked, Levers, OptimizeOptions, Report};
+use anyhow::{Context as _, bail};
+use gemma_runtime::{Checked, Device, Levers, OptimizeOptions, Report};
 use serde_json::{Value, json};
 
 use super::info::size;
@@ -23,6 +23,9 @@ pub(super) fn run(wanted: &Optimize) -> anyhow::Result<()> {
         };
         writeln!(out, "{}", harmless(&said))?;
         return Ok(());
+    }
+    if wanted.graphs.device == Device::Cuda {
+        bail!("the fast graph computes on the processor only; leave out --device cuda");
     }
     let options = OptimizeOptions {
         engine: wanted.engine,
