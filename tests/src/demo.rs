@@ -25,7 +25,7 @@ mod stage; // what every scene begins with
 pub use arguments::Arguments;
 use checks::Checks;
 use narrator::narrate;
-use plan::{Plan, Scene};
+use plan::{Scene, scenes};
 use screen::Screen;
 use stage::Stage;
 
@@ -102,10 +102,10 @@ async fn perform(
     arguments: &Arguments,
     screen: &Screen,
 ) -> anyhow::Result<ExitCode> {
-    let plan = Plan::of(arguments)?;
+    let scenes = scenes(arguments)?;
     let mut checks = Checks::new();
     let stage = Stage { screen: screen.clone(), shows_log: arguments.log };
-    for scene in &plan.scenes {
+    for scene in &scenes {
         screen.block(scene.title());
         let played = match scene {
             Scene::Request => request::play(house, &mut checks, &stage).await,

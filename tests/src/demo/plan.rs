@@ -1,11 +1,8 @@
-//! Which scenes are played: what `tests/fixtures/demo/scenes.json` says of the demo model, all of them
-//! for another one, or as it was typed.
+//! The scenes, and which of them are played.
 
-use anyhow::{Context as _, bail};
-use serde_json::Value;
+use anyhow::Context as _;
 
 use super::Arguments;
-use crate::workspace;
 
 /// A scene.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,38 +42,13 @@ impl Scene {
     }
 }
 
-/// What is played.
-#[derive(Clone, Debug)]
-pub(super) struct Plan {
-    /// The scenes, in order.
-    pub(super) scenes: Vec<Scene>,
-}
-
-impl Plan {
-    /// What was typed, and for the demo model what its file says.
-    pub(super) fn of(arguments: &Arguments) -> anyhow::Result<Self> {
-        let path = workspace::fixture("scenes.json")?;
-        let own = std::fs::read_to_string(&path).map_err(anyhow::Error::from);
-        let own = own.and_then(|text| Self::read(&text));
-        let own = own.with_context(|| format!("{}", path.display()))?;
-        if !arguments.scene.is_empty() {
-            let typed = arguments.scene.iter().map(|name| Scene::of(name));
-            return Ok(Self { scenes: typed.collect::<anyhow::Result<_>>()? });
-        }
-        Ok(match arguments.model {
-            Some(_) => Self { scenes: Scene::ALL.to_vec() },
-            None => own,
-        })
-    }
-
-    fn read(text: &str) -> anyhow::Result<Self> {
-        let plan: Value = serde_json::from_str(text)?;
-        let names = plan["scenes"].as_array().context("scenes is no list")?;
-        let scene = |name: &Value| Scene::of(name.as_str().unwrap_or_default());
-        let scenes = names.iter().map(scene).collect::<anyhow::Result<Vec<_>>>()?;
-        if scenes.is_empty() {
-            bail!("scenes is empty; expected at least one");
-        }
-        Ok(Self { scenes })
+/// What is played: what was typed, else everything.
+///
+/// # Errors
+/// When there is no such scene.
+pub(super) fn scenes(arguments: &Arguments) -> anyhow::Result<Vec<Scene>> {
+    match arguments.scene.as_slice() {
+        [] => Ok(Scene::ALL.to_vec()),
+        typed => typed.iter().map(|name| Scene::of(name)).collect(),
     }
 }
