@@ -4,12 +4,12 @@ use std::sync::OnceLock;
 
 use crate::simd::Simd;
 #[cfg(target_arch = "x86_64")]
-use crate::simd::avx2::Avx2;
+use crate::simd::avx2::{Avx2, PLAIN, VNNI, VNNI_512};
 #[cfg(target_arch = "aarch64")]
 use crate::simd::neon::Neon;
 
-/// The variable of the environment that chooses a version: `portable`, or on ARM `neon` for the one
-/// without the dot product. It is read once.
+/// The variable of the environment that chooses a version: `portable`, or the one without the dot
+/// product of bytes, `avx2` or on ARM `neon`. It is read once.
 pub const FORCE: &str = "GEMMAD_KERNELS";
 
 /// A computation in its versions.
@@ -32,6 +32,10 @@ pub(crate) fn run(versions: impl Versions) {
         Path::Portable => versions.portable(),
         #[cfg(target_arch = "x86_64")]
         Path::Avx2(simd) => versions.fast(simd),
+        #[cfg(target_arch = "x86_64")]
+        Path::Vnni(simd) => versions.fast(simd),
+        #[cfg(target_arch = "x86_64")]
+        Path::Vnni512(simd) => versions.fast(simd),
         #[cfg(target_arch = "aarch64")]
         Path::Neon(simd) => versions.fast(simd),
         #[cfg(target_arch = "aarch64")]
@@ -46,7 +50,13 @@ enum Path {
     Portable,
     /// x86 with AVX2, FMA and F16C.
     #[cfg(target_arch = "x86_64")]
-    Avx2(Avx2),
+    Avx2(Avx2<PLAIN>),
+    /// The same with the dot product of bytes in AVX.
+    #[cfg(target_arch = "x86_64")]
+    Vnni(Avx2<VNNI>),
+    /// The same with the dot product of bytes in AVX-512.
+    #[cfg(target_arch = "x86_64")]
+    Vnni512(Avx2<VNNI_512>),
     /// Any 64-bit ARM.
     #[cfg(target_arch = "aarch64")]
     Neon(Neon<false>),
@@ -65,8 +75,11 @@ fn chosen() -> Path {
 }
 
 #[cfg(target_arch = "x86_64")]
-fn detect(_forced: &str) -> Path {
-    Avx2::detect().map_or(Path::Portable, Path::Avx2)
+fn detect(forced: &str) -> Path {
+    let plain = || Avx2::<PLAIN>::detect().map_or(Path::Portable, Path::Avx2);
+    let vnni = || Avx2::<VNNI>::detect().map(Path::Vnni);
+    let vnni_512 = || Avx2::<VNNI_512>::detect().map(Path::Vnni512);
+    if forced == "avx2" { plain() } else { vnni().or_else(vnni_512).unwrap_or_else(plain) }
 }
 
 #[cfg(target_arch = "aarch64")]
@@ -86,6 +99,10 @@ impl Path {
             Self::Portable => "portable",
             #[cfg(target_arch = "x86_64")]
             Self::Avx2(_) => "avx2",
+            #[cfg(target_arch = "x86_64")]
+            Self::Vnni(_) => "avx2 with vnni",
+            #[cfg(target_arch = "x86_64")]
+            Self::Vnni512(_) => "avx2 with vnni of avx-512",
             #[cfg(target_arch = "aarch64")]
             Self::Neon(_) => "neon",
             #[cfg(target_arch = "aarch64")]
