@@ -11,9 +11,11 @@ from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
+import onnx
 import torch
 
 import cases
+import drafter
 import settings
 import vocabulary
 from assembly import SUFFIXES, TEMPLATES, assemble, data_name
@@ -26,7 +28,7 @@ from mobius import Embedding, GroupedDecoder, StandardDecoder, TextDecoder
 from processor import Processor
 from published import Published
 from quantise import Rounded, converted
-from store import Store
+from store import Store, pack
 from unified import audio_encoder, vision_encoder
 from variants import GLOBAL_HEAD_DIM, VARIANTS, Variant, build
 
@@ -37,6 +39,10 @@ LIMITS = {"fp32": 1e-4, "q4": 1e-4, "fp16": 0.1, "q4f16": 0.1, "q8": 1.2}
 rounded to half precision or to eight bits."""
 EXACT = ("fp32", "q4")
 """Precisions whose greedy continuations must be transformers', id by id."""
+DRAFTS = (0, 3, 17)
+"""Behind how many tokens of an answer something is drafted."""
+DRAFTED = ("e2b", "31b")
+"""Sizes with a drafter: one whose layers share keys and values, one whose do not."""
 CHUNK = 48
 """Tokens of a prefill step where a prompt holds no picture, which must not be cut."""
 
@@ -125,6 +131,18 @@ class Builder:
         expected.save(self.folder / f"expected{SUFFIXES[dtype]}.json")
         return expected
 
+    def write_drafter(self) -> None:
+        """The drafter, and what transformers drafts with it behind some of its answers in f32."""
+        model = drafter.build(self.variant, self.model)
+        graph = drafter.Drafter(model).build().model()
+        onnx.checker.check_model(graph)
+        pack(graph.SerializeToString(), self.folder / "assistant.onnx")
+        answers = json.loads((self.folder / "expected.json").read_text())["cases"]
+        found = {name: drafter.drafts(self.model, model, self.inputs[name], answers[name]["continuation_ids"], DRAFTS)
+                 for name in ("text", "long", "image")}
+        lines = [f"  {json.dumps(name)}: {json.dumps(drafts)}" for name, drafts in found.items()]
+        (self.folder / "drafts.json").write_text("{\n" + ",\n".join(lines) + "\n}\n")
+
     def verify(self, layout: str, dtype: str, expected: Expected) -> None:
         """Compares an assembled folder with the references."""
         with tempfile.TemporaryDirectory() as folder:
@@ -182,6 +200,8 @@ def main() -> None:
             for layout in layouts if options.published else []:
                 ending = f"{layout}-{dtype}".removesuffix("-fp32")
                 assemble(options.out, VARIANTS[name], layout, dtype, options.published / f"{name}-{ending}")
+        if name in DRAFTED:
+            builder.write_drafter()
 
 
 if __name__ == "__main__":

@@ -54,6 +54,8 @@ pub(crate) struct Folder {
     pub(crate) vision: Option<GraphFile>,
     /// Sound in, embeddings out.
     pub(crate) audio: Option<GraphFile>,
+    /// The graph that drafts tokens.
+    pub(crate) drafter: Option<PathBuf>,
 }
 
 /// One graph file and the precision that its name tells.
@@ -65,6 +67,9 @@ pub(crate) struct GraphFile {
     /// graph itself tells.
     pub(crate) dtype: Option<&'static str>,
 }
+
+/// Where the graph that drafts tokens lies, in every layout: it is published in a folder of its own.
+const DRAFTER: &str = "assistant/model.onnx";
 
 /// Best first for encoders that overflow in 16 bits.
 const EXACT_ORDER: [&str; 5] = ["q8", "q4", "fp32", "fp16", "q4f16"];
@@ -160,7 +165,8 @@ impl Finder<'_> {
 
     fn single(&self, decoder: GraphFile, names: Names) -> Folder {
         let (path, layout) = (self.folder.to_owned(), FolderLayout::Single);
-        Folder { path, layout, names, embed: None, decoder, vision: None, audio: None }
+        let drafter = Some(path.join(DRAFTER)).filter(|path| path.is_file());
+        Folder { path, layout, names, embed: None, decoder, vision: None, audio: None, drafter }
     }
 
     /// The file of a role: in the precision that is demanded, else in the preferred one, else in the

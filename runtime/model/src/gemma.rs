@@ -7,6 +7,7 @@ mod block;
 pub(crate) mod cache;
 pub(crate) mod config;
 pub(crate) mod decoder;
+pub(crate) mod drafter;
 mod encoded;
 pub(crate) mod encoder;
 pub(crate) mod fast;
@@ -21,6 +22,7 @@ pub(crate) mod prefix;
 pub(crate) mod trace;
 pub(crate) mod variant;
 pub mod video;
+pub(crate) mod worth;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -31,12 +33,13 @@ use crate::graph::Port;
 pub(crate) use block::{Block, Soft, SoftKind};
 use cache::Slot;
 use config::Config;
-use decoder::Decoder;
+use decoder::{Decoder, Given};
+use drafter::Drafter;
 use encoded::Encoded;
 use encoder::{Encoder, Forms};
 use layout::Prepared;
-use lookup::Worth;
 use ports::EmbedPorts;
+use worth::Worth;
 
 /// A model whose graphs are loaded.
 pub(crate) struct Gemma<E: Engine> {
@@ -48,7 +51,9 @@ pub(crate) struct Gemma<E: Engine> {
     vision: Result<Encoder<E>, String>,
     audio: Result<Encoder<E>, String>,
     encoded: Encoded,
-    logits: Vec<f32>,
+    /// None where the folder has none; else why it cannot be used.
+    drafter: Option<Result<Drafter<E>, String>>,
+    given: Given,
     all_logits: bool,
     engine_time: Duration,
     worth: Worth,
@@ -74,10 +79,18 @@ impl<E: Engine> Gemma<E> {
         }
     }
 
-    /// Why pictures, and why sound, cannot be encoded; `None` where they can.
-    pub(crate) fn refusals(&self) -> (Option<&str>, Option<&str>) {
+    /// What it cannot do, and why: encode pictures or sound, or draft tokens although there is a graph
+    /// for that.
+    pub(crate) fn refusals(&self) -> [(&'static str, Option<&str>); 3] {
         let (vision, audio) = (self.vision.as_ref().err(), self.audio.as_ref().err());
-        (vision.map(String::as_str), audio.map(String::as_str))
+        let drafter = self.drafter.as_ref().and_then(|drafter| drafter.as_ref().err());
+        [("pictures", vision), ("sound", audio), ("drafts", drafter)]
+            .map(|(what, reason)| (what, reason.map(String::as_str)))
+    }
+
+    /// Whether it can draft tokens.
+    pub(crate) fn drafts(&self) -> bool {
+        matches!(self.drafter, Some(Ok(_)))
     }
 
     /// Says whether what a prompt holds can be encoded.
@@ -105,8 +118,55 @@ impl<E: Engine> Gemma<E> {
     /// Logits `[vocabulary] f32` of the token that follows the one `rows` before the last.
     pub(crate) fn logits_before(&mut self, rows: usize) -> &mut [f32] {
         let vocabulary = self.config.vocabulary;
-        let end = self.logits.len().saturating_sub(rows * vocabulary);
-        &mut self.logits[end.saturating_sub(vocabulary)..end]
+        let logits = &mut self.given.logits;
+        let end = logits.len().saturating_sub(rows * vocabulary);
+        &mut logits[end.saturating_sub(vocabulary)..end]
+    }
+
+    /// Drafts at most `count` tokens behind one that the decoder has not seen, which it chose from the
+    /// logits `rows` before the last: as many as it can.
+    pub(crate) fn draft(&mut self, count: usize, token: u32, rows: usize) -> Vec<u32> {
+        let Some(Ok(mut drafter)) = self.drafter.take() else { return Vec::new() };
+        let started = Instant::now();
+        let drafted = self.draft_with(&mut drafter, count, token, rows);
+        let (drafted, drafter) = match drafted {
+            Ok(drafted) => (drafted, Ok(drafter)),
+            Err(error) => {
+                tracing::warn!("no more tokens are drafted: {error}");
+                (Vec::new(), Err(error.to_string()))
+            }
+        };
+        self.drafter = Some(drafter);
+        self.worth.drafted(drafted.len(), started.elapsed());
+        drafted
+    }
+
+    fn draft_with(
+        &mut self,
+        drafter: &mut Drafter<E>,
+        count: usize,
+        mut token: u32,
+        rows: usize,
+    ) -> Result<Vec<u32>, Error> {
+        let (hidden, position) = (self.config.hidden, self.decoder.len());
+        let end = self.given.states.len().checked_sub(rows * hidden);
+        let state = end.and_then(|end| self.given.states.get(end.checked_sub(hidden)?..end));
+        let borrowed: Option<Vec<_>> =
+            drafter.borrows().map(|(layer, rows)| self.decoder.last_rows(layer, rows)).collect();
+        let mut drafted = Vec::new();
+        let (Some(state), Some(borrowed)) = (state, borrowed) else { return Ok(drafted) };
+        let mut state = state.to_vec();
+        let seen = drafter.sees(&self.engine, position, &borrowed)?;
+        while drafted.len() < count {
+            let embedded = self.embed(&Block::token(&[Slot::Token(token)], token))?;
+            let Some(embeds) = embedded.embeds else { return Ok(drafted) };
+            let beside = [self.engine.floats(&embeds)?.1.as_ref(), &state].concat();
+            let started = Instant::now();
+            (token, state) = drafter.next(&self.engine, &seen, beside)?;
+            self.engine_time += started.elapsed();
+            drafted.push(token);
+        }
+        Ok(drafted)
     }
 
     /// What is known about the worth of guesses.
@@ -117,7 +177,7 @@ impl<E: Engine> Gemma<E> {
     /// Logits `[rows, vocabulary] f32` of the last block: of all its tokens or, unless all were
     /// asked for, of its last.
     pub(crate) fn block_logits(&self) -> &[f32] {
-        &self.logits
+        &self.given.logits
     }
 
     /// Time spent in the engine so far, by the monotonic clock.
@@ -204,9 +264,9 @@ impl<E: Engine> Gemma<E> {
     pub(crate) fn forward(&mut self, block: &Block<'_>, wanted: usize) -> Result<(), Error> {
         let embedded = self.embed(block)?;
         let started = Instant::now();
-        let logits = self.decoder.run(&self.engine, &embedded, block, wanted);
+        let given = self.decoder.run(&self.engine, &embedded, block, wanted);
         self.engine_time += started.elapsed();
-        self.logits = logits?;
+        self.given = given?;
         Ok(())
     }
 

@@ -7,6 +7,10 @@
 mod digest;
 mod engine;
 mod error;
+#[cfg(test)]
+#[allow(dead_code, clippy::panic, clippy::unwrap_used, reason = "other tests use all of it")]
+#[path = "../tests/conformity/fixture.rs"]
+mod fixture;
 mod folder;
 mod gemma;
 pub mod grammar;
@@ -32,11 +36,11 @@ pub use error::Error;
 pub use folder::{FolderLayout, dtypes};
 pub use gemma::fast::Fast;
 pub use gemma::generate::{Reply, ReplyOptions};
-pub use gemma::lookup::Guesses;
 pub use gemma::open::GraphInfo;
 pub use gemma::prefix::{PrefixOrigin, PrefixReport};
 pub use gemma::trace::Trace;
 pub use gemma::variant::{Family, Variant};
+pub use gemma::worth::Guesses;
 pub use gemma::{audio, image, video};
 pub use grammar::{Constraint, ToolChoice};
 pub use inspect::Inspection;

@@ -15,11 +15,11 @@ use crate::gemma::config::Config;
 use crate::gemma::fast::Fast;
 use crate::gemma::generate::{Limits, Reply, ReplyOptions, Request};
 use crate::gemma::image;
-use crate::gemma::lookup::Guesses;
 use crate::gemma::open::{GraphInfo, Use};
 use crate::gemma::prefix::{self, PrefixReport};
 use crate::gemma::trace::Trace;
 use crate::gemma::variant::{Family, Variant};
+use crate::gemma::worth::Guesses;
 use crate::prompt::{self, Prompt, Rendered, Segment, Template};
 use crate::sample::Sampling;
 use crate::tokens::Tokenizer;
@@ -123,7 +123,7 @@ pub struct ModelInfo {
     pub has_vision: bool,
     /// Whether it takes sound.
     pub has_audio: bool,
-    /// What it does not take, and why.
+    /// What it does not take or do, and why.
     pub refusals: Vec<(&'static str, String)>,
     /// Bytes of its graphs on disk.
     pub bytes: u64,
@@ -438,7 +438,7 @@ fn info<E: Engine>(
 ) -> ModelInfo {
     let config = gemma.config();
     let (local_bytes, global_bytes) = gemma.decoder().token_bytes();
-    let (no_vision, no_audio) = gemma.refusals();
+    let [(_, no_vision), (_, no_audio), _] = gemma.refusals();
     ModelInfo {
         name: name(&folder.path),
         engine: E::KIND,
@@ -458,7 +458,8 @@ fn info<E: Engine>(
         },
         has_vision: no_vision.is_none(),
         has_audio: no_audio.is_none(),
-        refusals: [("pictures", no_vision), ("sound", no_audio)]
+        refusals: gemma
+            .refusals()
             .into_iter()
             .filter_map(|(what, reason)| Some((what, reason?.to_owned())))
             .collect(),

@@ -19,7 +19,7 @@ use prost::Message as _;
 pub use error::OptimizeError;
 pub use levers::{Int8, KNOWN_LEVERS, Kv, Levers, Stored};
 pub use notes::Checked;
-pub(crate) use notes::{KvNote, Notes, VERSION};
+pub(crate) use notes::{KvNote, Notes};
 
 use crate::engine::EngineKind;
 use crate::folder::{Dtypes, Folder};
@@ -280,7 +280,7 @@ fn notes(source: &Source, ports: &DecoderPorts, config: &Config, levers: Levers)
     let file = source.path.file_name().map(|name| name.to_string_lossy().into_owned());
     let source = SourceNote { file: file.unwrap_or_default(), bytes, sha256 };
     Notes {
-        version: VERSION,
+        version: notes::VERSION,
         source,
         levers,
         kv: kv.collect(),

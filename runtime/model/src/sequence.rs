@@ -249,6 +249,12 @@ impl Sequence {
         Ok(View { sees, segments: of.segments() })
     }
 
+    /// Keys and values of the last rows of a layer, fewer where fewer are kept: how many there are, and
+    /// both as `[heads, rows, width]`.
+    pub(crate) fn last_rows(&self, layer: usize, rows: usize) -> Option<(usize, [Vec<f32>; 2])> {
+        self.layers.get(layer).map(|layer| layer.last_rows(rows))
+    }
+
     /// Ends a step whose rows are written into all layers.
     ///
     /// # Errors

@@ -7,6 +7,7 @@ mod window;
 
 use super::cache::Slot;
 use super::config::Config;
+use super::drafter::Rows;
 use super::open::Use;
 use super::{Block, Embedded};
 use crate::engine::Engine;
@@ -15,6 +16,15 @@ use crate::graph::Port;
 use crate::model::KvInfo;
 use fast::FastDecoder;
 use published::PublishedDecoder;
+
+/// What a decoder gives for the last tokens of a block.
+#[derive(Default)]
+pub(crate) struct Given {
+    /// Logits `[wanted, vocabulary]`.
+    pub(crate) logits: Vec<f32>,
+    /// The states that they are made of, `[wanted, hidden]`; the published graph keeps them to itself.
+    pub(crate) states: Vec<f32>,
+}
 
 /// A decoder, ready to run.
 pub(crate) enum Decoder<E: Engine> {
@@ -160,8 +170,16 @@ impl<E: Engine> Decoder<E> {
         }
     }
 
-    /// Processes a block after what it has seen, and gives the logits `[wanted, vocabulary] f32` of
-    /// its last tokens.
+    /// Keys and values of the last rows of a layer that has some of its own, or of all; there are none
+    /// where they lie in tensors of the engine.
+    pub(super) fn last_rows(&self, layer: usize, rows: Option<usize>) -> Option<Rows> {
+        match self {
+            Self::Published(_) => None,
+            Self::Fast(decoder) => decoder.last_rows(layer, rows),
+        }
+    }
+
+    /// Processes a block after what it has seen, and gives what is `wanted` of its last tokens.
     ///
     /// # Errors
     /// When the engine fails; what it has seen is then as it was.
@@ -171,9 +189,12 @@ impl<E: Engine> Decoder<E> {
         embedded: &Embedded<E::Value>,
         block: &Block<'_>,
         wanted: usize,
-    ) -> Result<Vec<f32>, Error> {
+    ) -> Result<Given, Error> {
         match self {
-            Self::Published(decoder) => decoder.run(engine, embedded, block, wanted),
+            Self::Published(decoder) => {
+                let logits = decoder.run(engine, embedded, block, wanted)?;
+                Ok(Given { logits, states: Vec::new() })
+            }
             Self::Fast(decoder) => decoder.run(engine, embedded, block, wanted),
         }
     }

@@ -8,7 +8,7 @@ use std::str::FromStr;
 use crate::digest;
 use crate::error::Error;
 use crate::graph::{Graph, links};
-use crate::optimize::{Notes, VERSION, candidate_path, fast_path};
+use crate::optimize::{Notes, candidate_path, fast_path};
 
 /// Which decoder of a folder runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -100,10 +100,7 @@ pub(crate) fn refused(path: &Path, reason: &str) -> Error {
 pub(crate) fn read(decoder: &Path, path: &Path) -> Result<(Graph, Notes), String> {
     let graph = Graph::read(path).map_err(|error| error.to_string())?;
     let notes = graph.metadata.get(Notes::KEY).ok_or("it does not say what it was made from")?;
-    let notes: Notes = serde_json::from_str(notes).map_err(|error| error.to_string())?;
-    if notes.version != VERSION {
-        return Err(format!("it has version {}; {VERSION} is understood", notes.version));
-    }
+    let notes = Notes::parse(notes)?;
     let name = decoder.file_name().map(|name| name.to_string_lossy());
     let bytes = std::fs::metadata(decoder).map_err(|error| error.to_string())?.len();
     let is_source = name.is_some_and(|name| name == notes.source.file);

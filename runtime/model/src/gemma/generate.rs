@@ -8,7 +8,8 @@ use gemma_types::{Finish, Piece, ToolSpec, Usage};
 
 use super::cache::Slot;
 use super::layout::Layout;
-use super::lookup::{Guesses, Guessing};
+use super::lookup::Guessing;
+use super::worth::{Guesses, Source};
 use super::{Block, Gemma, prefill};
 use crate::engine::Engine;
 use crate::error::Error;
@@ -132,6 +133,10 @@ pub(crate) struct Steps<'a, E: Engine> {
     pending: Vec<u32>,
     /// Tokens that the decoder has seen last and that nobody has chosen yet.
     guessed: VecDeque<u32>,
+    /// The draft that is verified: how many tokens it has, and how many of them came.
+    draft: (usize, usize),
+    /// How many rows before the last those logits were that gave the first of the pending tokens.
+    chosen_before: usize,
     /// What guesses are made of; nothing where none can be verified.
     guessing: Option<Guessing>,
     pieces: VecDeque<Piece>,
@@ -183,6 +188,8 @@ impl<'a, E: Engine> Steps<'a, E> {
             next: Next::Prefill(shared),
             pending: Vec::new(),
             guessed: VecDeque::new(),
+            draft: (0, 0),
+            chosen_before: 0,
             guessing,
             pieces: VecDeque::new(),
             finish: None,
@@ -231,7 +238,7 @@ impl<'a, E: Engine> Steps<'a, E> {
     fn decode(&mut self) -> Result<(), Error> {
         let count = self.pending.len().min(self.limits.block_tokens);
         let mut tokens: Vec<u32> = self.pending.drain(..count).collect();
-        self.guessed = self.guess(tokens.len()).into();
+        self.guessed = self.guess(&tokens).into();
         tokens.extend(&self.guessed);
         let slots: Vec<Slot> = tokens.iter().map(|&id| Slot::Token(id)).collect();
         let ids: Vec<i64> = tokens.iter().copied().map(i64::from).collect();
@@ -248,14 +255,32 @@ impl<'a, E: Engine> Steps<'a, E> {
     }
 
     /// What may follow the `tokens` that are to be processed.
-    fn guess(&mut self, tokens: usize) -> Vec<u32> {
+    fn guess(&mut self, tokens: &[u32]) -> Vec<u32> {
+        self.draft = (0, 0);
         let Some(guessing) = self.guessing.as_ref().filter(|_| self.pending.is_empty()) else {
             return Vec::new();
         };
-        let room = self.limits.context_tokens.saturating_sub(self.gemma.decoder().len() + tokens);
+        let seen = self.gemma.decoder().len() + tokens.len();
+        let room = self.limits.context_tokens.saturating_sub(seen);
         let wanted = self.reply_tokens_max.saturating_sub(self.usage.reply_tokens + 1);
-        let count = self.gemma.worth().count(self.limits.guesses);
-        guessing.guess(count.min(room).min(wanted))
+        let drafts = self.gemma.drafts();
+        for (source, count) in self.gemma.worth().plan(self.limits.guesses, drafts) {
+            let count = count.min(room).min(wanted);
+            let guess = match (source, tokens) {
+                (Source::Written, _) => guessing.guess(count),
+                // A draft goes on from the state that gave the token.
+                (Source::Drafted, &[token]) if count > 0 => {
+                    let guess = self.gemma.draft(count, token, self.chosen_before);
+                    self.draft = (guess.len(), 0);
+                    guess
+                }
+                (Source::Drafted, _) => continue,
+            };
+            if !guess.is_empty() {
+                return guess;
+            }
+        }
+        Vec::new()
     }
 
     /// Chooses tokens from the logits, unless only one may come, and appends those that must follow,
@@ -304,14 +329,28 @@ impl<'a, E: Engine> Steps<'a, E> {
     fn hand_on(&mut self, id: u32) -> Result<(), Error> {
         if self.guessed.front() == Some(&id) {
             self.guessed.pop_front();
+            self.draft.1 += 1;
+            if self.guessed.is_empty() {
+                self.score_draft();
+            }
             return Ok(());
         }
-        if !self.guessed.is_empty() {
-            let wrong = std::mem::take(&mut self.guessed).len();
+        let wrong = std::mem::take(&mut self.guessed).len();
+        if wrong > 0 {
             self.gemma.truncate(self.gemma.decoder().len() - wrong)?;
+            self.score_draft();
+        }
+        if self.pending.is_empty() {
+            self.chosen_before = wrong;
         }
         self.pending.push(id);
         Ok(())
+    }
+
+    /// Notes how much of a draft came, if it was one that was verified.
+    fn score_draft(&mut self) {
+        let (guessed, right) = std::mem::take(&mut self.draft);
+        self.gemma.worth().score(Source::Drafted, guessed, right.min(guessed));
     }
 
     fn end(&mut self, finish: Finish) {

@@ -1,40 +1,14 @@
 //! Guesses the next tokens from what has been written: where the last few tokens stood before, they
 //! may be followed by the same ones again (prompt lookup decoding). A guess costs no second model;
-//! the decoder verifies it in one run with the token before it, which reads the weights once.
-//!
-//! Whether guessing pays is measured, not assumed: every guess is scored against the tokens that
-//! really came, also while none is verified, and the time of a run by how many rows it had.
+//! the decoder verifies it in one run with the token before it, which reads the weights once. Every
+//! guess is scored against the tokens that really came, also while none is verified.
 
 use std::collections::HashMap;
-use std::time::Duration;
 
-/// Most tokens that are guessed at once.
-const GUESSES_MAX: usize = 7;
+use super::worth::{GUESSES_MAX, Source, Worth};
 
 /// Lengths of what must have stood before, longest first.
 const CONTEXTS: [usize; 2] = [4, 2];
-
-/// How much a new measurement counts against all that were made before.
-const NEW_SHARE: f64 = 0.1;
-
-/// By how much a guess must be faster before one is tried, so that noise switches nothing.
-const GAIN_MIN: f64 = 1.1;
-
-/// What a further row is expected to add to the time of a run, before it has been measured.
-const ROW_SHARE: f64 = 0.15;
-
-/// Whether tokens are guessed from what was written, and verified several in one run. The reply is
-/// the same in all cases; only the fast graph can verify.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Guesses {
-    /// Where it has been measured to pay.
-    #[default]
-    Measured,
-    /// Never.
-    Never,
-    /// As many as can be, wherever something can be guessed.
-    Always,
-}
 
 /// Finds what followed the last tokens when they stood there before.
 #[derive(Debug, Default)]
@@ -104,81 +78,11 @@ impl Guessing {
         let came = self.watched.get(self.right) == Some(&token);
         self.right += usize::from(came);
         if !came || self.right == self.watched.len() {
-            worth.score(self.watched.len(), self.right);
+            worth.score(Source::Written, self.watched.len(), self.right);
             self.watched.clear();
             self.right = 0;
         }
         self.lookup.push(token);
-    }
-}
-
-/// Measures whether guessing pays.
-#[derive(Debug)]
-pub(crate) struct Worth {
-    /// How often the guess at each place was right together with all before it; `None` before the
-    /// first guess.
-    right: Option<[f64; GUESSES_MAX]>,
-    /// Seconds of a run by its rows, from one on.
-    seconds: [Option<f64>; GUESSES_MAX + 1],
-}
-
-impl Worth {
-    /// Nothing is known yet.
-    pub(crate) const fn unknown() -> Self {
-        Self { right: None, seconds: [None; GUESSES_MAX + 1] }
-    }
-
-    /// How many tokens to guess.
-    pub(crate) fn count(&self, guesses: Guesses) -> usize {
-        match guesses {
-            Guesses::Measured => self.guesses(),
-            Guesses::Never => 0,
-            Guesses::Always => GUESSES_MAX,
-        }
-    }
-
-    /// Notes how many of `guessed` tokens, from the first on, came as guessed.
-    fn score(&mut self, guessed: usize, right: usize) {
-        if guessed == 0 {
-            return;
-        }
-        let known = self.right.get_or_insert([0.0; GUESSES_MAX]);
-        for (place, share) in known.iter_mut().enumerate().take(guessed) {
-            let came = if place < right { 1.0 } else { 0.0 };
-            *share += NEW_SHARE * (came - *share);
-        }
-    }
-
-    /// Notes how long a run of so many rows took.
-    pub(crate) fn took(&mut self, rows: usize, time: Duration) {
-        let Some(known) = rows.checked_sub(1).and_then(|at| self.seconds.get_mut(at)) else {
-            return;
-        };
-        let seconds = time.as_secs_f64();
-        *known = Some(known.map_or(seconds, |old| old + NEW_SHARE * (seconds - old)));
-    }
-
-    /// How many tokens to guess: as many as give the most tokens for the time, or none.
-    fn guesses(&self) -> usize {
-        let (Some(right), Some(one)) = (&self.right, self.seconds[0]) else { return 0 };
-        let mut tokens = 1.0;
-        let mut best = (0, GAIN_MIN);
-        for (place, share) in right.iter().enumerate() {
-            let guesses = place + 1;
-            tokens += share;
-            let gain = tokens / self.cost(guesses, one);
-            if gain > best.1 {
-                best = (guesses, gain);
-            }
-        }
-        best.0
-    }
-
-    /// Time of a run with so many guesses, as a multiple of one without.
-    fn cost(&self, guesses: usize, one: f64) -> f64 {
-        let measured = self.seconds.get(guesses).copied().flatten();
-        let expected = 1.0 + ROW_SHARE * f64::from(u16::try_from(guesses).unwrap_or(u16::MAX));
-        measured.map_or(expected, |seconds| if one > 0.0 { seconds / one } else { expected })
     }
 }
 
@@ -187,6 +91,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::gemma::worth::NEW_SHARE;
 
     fn lookup(tokens: &[u32]) -> Lookup {
         let mut lookup = Lookup::default();
@@ -220,49 +125,16 @@ mod tests {
         assert_eq!(lookup(&[1, 2, 3, 1, 2, 3, 1, 2]).guess(5), [3, 1, 2, 3, 1]);
     }
 
-    fn worth(right: usize, rounds: usize, row_share: f64) -> Worth {
-        let mut worth = Worth::unknown();
-        for rows in 1..=GUESSES_MAX + 1 {
-            let further = f64::from(u16::try_from(rows - 1).unwrap_or(0));
-            worth.took(rows, Duration::from_secs_f64(0.1 * (1.0 + row_share * further)));
-        }
-        (0..rounds).for_each(|_| worth.score(GUESSES_MAX, right));
-        worth
-    }
-
-    #[test]
-    fn guessing_pays_where_guesses_come_true_and_rows_are_cheap() {
-        assert_eq!(worth(GUESSES_MAX, 40, 0.05).guesses(), GUESSES_MAX);
-        assert_eq!(worth(0, 40, 0.05).guesses(), 0, "no guess comes true");
-        assert_eq!(worth(GUESSES_MAX, 40, 1.0).guesses(), 0, "every row costs a whole run");
-        assert_eq!(worth(3, 40, 0.1).guesses(), 3, "the rest never comes true");
-    }
-
-    #[test]
-    fn nothing_is_guessed_before_anything_is_known() {
-        assert_eq!(Worth::unknown().guesses(), 0);
-        let mut unscored = Worth::unknown();
-        unscored.took(1, Duration::from_millis(100));
-        assert_eq!(unscored.guesses(), 0);
-    }
-
-    #[test]
-    fn guessing_stops_where_it_no_longer_comes_true() {
-        let mut worth = worth(GUESSES_MAX, 40, 0.1);
-        (0..40).for_each(|_| worth.score(GUESSES_MAX, 0));
-        assert_eq!(worth.guesses(), 0);
-    }
-
     #[test]
     fn a_watched_guess_is_scored_once_it_is_decided() {
         let (mut guessing, mut worth) =
             (Guessing::behind([1, 2, 3, 4, 5, 6, 1, 2]), Worth::unknown());
         for token in [3, 4, 9] {
-            assert_eq!(worth.right, None);
+            assert_eq!(worth.written, None);
             guessing.see(token, &mut worth);
         }
         let right = [1.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0].map(|came| NEW_SHARE * came);
-        assert_eq!(worth.right, Some(right));
+        assert_eq!(worth.written, Some(right));
     }
 
     proptest! {

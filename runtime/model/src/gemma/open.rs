@@ -5,14 +5,15 @@ use std::time::Duration;
 
 use super::Gemma;
 use super::config::Config;
-use super::decoder::Decoder;
 use super::decoder::fast::FastDecoder;
 use super::decoder::published::PublishedDecoder;
+use super::decoder::{Decoder, Given};
+use super::drafter::Drafter;
 use super::encoded::Encoded;
 use super::encoder::Encoder;
 use super::fast::{self, Fast};
-use super::lookup::Worth;
 use super::ports::{DecoderPorts, EmbedPorts, FastPorts};
+use super::worth::Worth;
 use crate::engine::Engine;
 use crate::error::Error;
 use crate::folder::{Folder, GraphFile, Role};
@@ -34,7 +35,7 @@ pub(crate) struct Use {
 /// What is known about one graph of an open model.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GraphInfo {
-    /// What it is for: `embedding`, `decoder`, `vision` or `audio`.
+    /// What it is for: `embedding`, `decoder`, `vision`, `audio`, or `assistant`, which drafts tokens.
     pub role: &'static str,
     /// Its file.
     pub file: std::path::PathBuf,
@@ -46,12 +47,23 @@ pub struct GraphInfo {
     pub step_bytes: u64,
 }
 
+impl GraphInfo {
+    fn of(role: &'static str, graph: &Graph, dtype: &'static str) -> Self {
+        let Graph { path, bytes, step_bytes, .. } = graph;
+        Self { role, file: path.clone(), dtype, bytes: *bytes, step_bytes: *step_bytes }
+    }
+}
+
+/// What the graph that drafts tokens is called, as its publishers do.
+const DRAFTER: &str = "assistant";
+
 /// The graphs of a folder, read but not loaded.
 pub(crate) struct Graphs {
     embed: Option<Graph>,
     pub(crate) decoder: Graph,
     vision: Option<Graph>,
     audio: Option<Graph>,
+    drafter: Option<Graph>,
     pub(crate) infos: Vec<GraphInfo>,
 }
 
@@ -60,9 +72,8 @@ impl Graphs {
         let mut infos = Vec::new();
         let mut read = |role: Role, file: &GraphFile| {
             let graph = Graph::read(&file.path)?;
-            let (file, dtype) = (file.path.clone(), file.dtype.unwrap_or(graph.dtype));
-            let Graph { bytes, step_bytes, .. } = graph;
-            infos.push(GraphInfo { role: role.name(), file, dtype, bytes, step_bytes });
+            let dtype = file.dtype.unwrap_or(graph.dtype);
+            infos.push(GraphInfo::of(role.name(), &graph, dtype));
             Ok::<_, Error>(graph)
         };
         let embed = folder.embed.iter().map(|file| read(Role::Embedding, file)).next();
@@ -70,7 +81,9 @@ impl Graphs {
         let vision = folder.vision.iter().map(|file| read(Role::Vision, file)).next();
         let audio = folder.audio.iter().map(|file| read(Role::Audio, file)).next();
         let (embed, vision, audio) = (embed.transpose()?, vision.transpose()?, audio.transpose()?);
-        Ok(Self { embed, decoder, vision, audio, infos })
+        let drafter = folder.drafter.as_deref().map(Graph::read).transpose()?;
+        infos.extend(drafter.iter().map(|graph| GraphInfo::of(DRAFTER, graph, graph.dtype)));
+        Ok(Self { embed, decoder, vision, audio, drafter, infos })
     }
 }
 
@@ -86,7 +99,8 @@ impl<E: Engine> Gemma<E> {
         mut config: Config,
         used: Use,
     ) -> Result<(Self, Vec<GraphInfo>), Error> {
-        let Graphs { embed, decoder: graph, vision, audio, mut infos } = Graphs::read(folder)?;
+        let Graphs { embed, decoder: graph, vision, audio, drafter, mut infos } =
+            Graphs::read(folder)?;
         let embed_ports =
             embed.as_ref().map(|graph| EmbedPorts::find(graph, &folder.names, &config));
         let embed_ports = embed_ports.transpose()?;
@@ -116,8 +130,15 @@ impl<E: Engine> Gemma<E> {
             true | false => Ok(encoder),
         });
         let audio = Encoder::open(&engine, audio, "audio", config.hidden)?;
-        let (logits, all_logits, engine_time) = (Vec::new(), used.all_logits, Duration::ZERO);
-        let worth = Worth::unknown();
+        let drafter = drafter.map(|graph| {
+            if !decoder.verifies() || embed.is_none() {
+                return Err(UNVERIFIED.to_owned());
+            }
+            Drafter::open(&engine, &graph, &config).map_err(|error| error.to_string())
+        });
+        if let Some(Err(reason)) = &drafter {
+            tracing::warn!("no tokens are drafted: {reason}");
+        }
         let new = Self {
             engine,
             config,
@@ -125,11 +146,12 @@ impl<E: Engine> Gemma<E> {
             decoder,
             vision,
             audio,
-            logits,
-            all_logits,
-            engine_time,
+            drafter,
+            given: Given::default(),
+            all_logits: used.all_logits,
+            engine_time: Duration::ZERO,
             encoded: Encoded::default(),
-            worth,
+            worth: Worth::unknown(),
         };
         Ok((new, infos))
     }
@@ -149,9 +171,7 @@ fn open_fast<E: Engine>(
     match (decoder, used.fast) {
         (Ok(decoder), _) => {
             let dtype = dtype.unwrap_or(graph.dtype);
-            let Graph { path: file, bytes, step_bytes, .. } = graph;
-            let role = Role::Decoder.name();
-            Ok(Some((decoder, GraphInfo { role, file, dtype, bytes, step_bytes })))
+            Ok(Some((decoder, GraphInfo::of(Role::Decoder.name(), &graph, dtype))))
         }
         (Err(error), Fast::Required | Fast::Candidate) => {
             Err(fast::refused(&graph.path, &error.to_string()))
@@ -207,6 +227,10 @@ fn check_together(
         _ => Ok(()),
     }
 }
+
+/// Why a drafter is of no use.
+const UNVERIFIED: &str = "what is drafted can only be verified by the fast graph of a decoder that \
+                          takes embeddings; `gemmad model optimize` writes it";
 
 /// Why a model cannot see although it has eyes.
 const BLIND: &str = "its decoder takes no input_ids, so it cannot let the tokens of a picture see \

@@ -2,10 +2,12 @@
 //! differ in ranks, element types and in what they leave out.
 
 mod decoder;
+mod drafter;
 mod embedding;
 mod fast;
 
 pub(crate) use decoder::{DecoderPorts, KvPorts};
+pub(crate) use drafter::DrafterPorts;
 pub(crate) use embedding::EmbedPorts;
 pub(crate) use fast::FastPorts;
 

@@ -7,7 +7,7 @@ use crate::error::Error;
 use crate::graph::tensor::Entry;
 
 /// Version of the fast graph; one with another version is written again.
-pub(crate) const VERSION: u32 = 2;
+pub(crate) const VERSION: u32 = 3;
 
 /// What a fast graph says about itself.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -96,9 +96,29 @@ pub struct Checked {
     pub same: usize,
 }
 
+/// What notes of any version say.
+#[derive(Deserialize)]
+struct Numbered {
+    version: u32,
+}
+
 impl Notes {
     /// The name of the notes in the file's metadata.
     pub(crate) const KEY: &str = "gemmad.fast";
+
+    /// Reads notes as they stand in the file.
+    ///
+    /// # Errors
+    /// When they are of another version, or damaged.
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
+        let damaged = |error: serde_json::Error| format!("its notes are damaged: {error}");
+        // The version first: the fields of another one may be others.
+        let Numbered { version } = serde_json::from_str(text).map_err(damaged)?;
+        if version != VERSION {
+            return Err(format!("it has version {version}; {VERSION} is understood"));
+        }
+        serde_json::from_str(text).map_err(damaged)
+    }
 
     /// The notes as they stand in the file.
     pub(super) fn entry(&self) -> Result<Entry, OptimizeError> {

@@ -4,9 +4,6 @@
 
 mod bytes;
 mod experts;
-#[allow(dead_code, clippy::panic, reason = "as other tests use it")]
-#[path = "../../tests/conformity/fixture.rs"]
-mod fixture;
 mod integers;
 
 use std::path::{Path, PathBuf};

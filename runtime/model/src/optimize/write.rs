@@ -44,6 +44,7 @@ const HANDLE: &str = "handle";
 const FIRST: &str = "first";
 const KEEP: &str = "keep";
 const LOGITS: &str = "logits";
+const STATES: &str = "states";
 const ROWS: &str = "gemmad/rows";
 const COUNT: &str = "gemmad/count";
 const BEGIN: &str = "gemmad/begin";
@@ -153,7 +154,7 @@ impl Writer<'_> {
         if few_from == roles.layers.len() {
             stream = self.last_rows(&stream);
         }
-        let normed = self.norm("gemmad/norm", &stream, &roles.norm)?;
+        let normed = self.norm(STATES, &stream, &roles.norm)?;
         let Some(bound) = roles.softcap else {
             return self.product(LOGITS, &normed, &roles.head);
         };
@@ -202,6 +203,8 @@ impl Writer<'_> {
         }
         let logits = [rows[0], Side::Open("kept"), Side::Fixed(self.config.vocabulary)];
         self.body.give(LOGITS, element::F32, &logits);
+        let states = [rows[0], Side::Open("kept"), Side::Fixed(self.config.hidden)];
+        self.body.give(STATES, element::F32, &states);
         match roles.head.columns {
             columns if columns == self.config.vocabulary => Ok(()),
             columns => Err(format!("its logits have {columns} columns, unlike its vocabulary")),

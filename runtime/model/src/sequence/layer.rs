@@ -3,7 +3,8 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use gemma_kernels::Segment;
+use gemma_kernels::{Rows, Segment};
+use half::slice::HalfFloatSliceExt as _;
 
 use super::block::{self, BLOCK_ROWS, Block};
 use super::{LayerShape, Store};
@@ -116,6 +117,32 @@ impl Layer {
                 Segment { first, rows, keys, values }
             })
             .collect()
+    }
+
+    /// Keys and values of the last rows, fewer where fewer are kept: how many there are, and both as
+    /// `[heads, rows, width]`.
+    pub(super) fn last_rows(&self, rows: usize) -> (usize, [Vec<f32>; 2]) {
+        let LayerShape { heads, width, .. } = self.shape;
+        let rows = rows.min(self.end - self.first());
+        let from = self.end - rows;
+        let mut parts = [(); 2].map(|()| vec![0.0; heads * rows * width]);
+        for segment in self.segments() {
+            let skipped = from.saturating_sub(segment.first).min(segment.rows);
+            for (part, numbers) in parts.iter_mut().zip([segment.keys, segment.values]) {
+                for row in skipped..segment.rows {
+                    let to = segment.first + row - from;
+                    for head in 0..heads {
+                        let place = (row * heads + head) * width;
+                        let into = &mut part[(head * rows + to) * width..][..width];
+                        match numbers {
+                            Rows::F32(all) => into.copy_from_slice(&all[place..place + width]),
+                            Rows::F16(all) => all[place..place + width].convert_to_f32_slice(into),
+                        }
+                    }
+                }
+            }
+        }
+        (rows, parts)
     }
 
     /// The blocks, front to back.

@@ -1,10 +1,11 @@
 //! The fast graph: keys and values lie in a sequence of ours, which its operators find by number.
 
-use super::room;
+use super::{Given, room};
 use crate::engine::Engine;
 use crate::error::Error;
 use crate::gemma::cache::Slot;
 use crate::gemma::config::Config;
+use crate::gemma::drafter::Rows;
 use crate::gemma::open::Use;
 use crate::gemma::ports::FastPorts;
 use crate::gemma::{Block, Embedded, integers};
@@ -24,6 +25,7 @@ pub(crate) struct FastDecoder<E: Engine> {
     sequence: Handle,
     others: Sequences<Sequence>,
     vocabulary: usize,
+    hidden: usize,
 }
 
 impl<E: Engine> FastDecoder<E> {
@@ -40,10 +42,10 @@ impl<E: Engine> FastDecoder<E> {
     ) -> Result<Self, Error> {
         let loaded = engine.load(&ports.spec(graph, config))?;
         let sequence = handles::enter(Sequence::new(&ports.kv, ports.store));
-        let vocabulary = config.vocabulary;
+        let Config { vocabulary, hidden, .. } = *config;
         let keeps_window = ports.kv.iter().any(|layer| layer.window.is_some());
         let others = Sequences::new(room(used, config, token_bytes(&ports), keeps_window));
-        Ok(Self { graph: loaded, ports, sequence, others, vocabulary })
+        Ok(Self { graph: loaded, ports, sequence, others, vocabulary, hidden })
     }
 
     pub(super) fn len(&self) -> usize {
@@ -130,20 +132,29 @@ impl<E: Engine> FastDecoder<E> {
         self.sequence.with(Sequence::remember);
     }
 
+    /// Keys and values of the last rows of a layer, or of all that are kept.
+    pub(super) fn last_rows(&self, layer: usize, rows: Option<usize>) -> Option<Rows> {
+        self.sequence.with(|sequence| {
+            let LayerShape { heads, width, .. } = sequence.shape(layer)?;
+            let (rows, parts) = sequence.last_rows(layer, rows.unwrap_or(usize::MAX))?;
+            Some(Rows { rows, heads, width, parts })
+        })
+    }
+
     pub(super) fn run(
         &mut self,
         engine: &E,
         embedded: &Embedded<E::Value>,
         block: &Block<'_>,
         wanted: usize,
-    ) -> Result<Vec<f32>, Error> {
+    ) -> Result<Given, Error> {
         let first = self.sequence.with(|sequence| {
             let first = sequence.len();
             sequence.begin(block.slots, &block.pictures(first));
             first
         });
-        let logits = self.step(engine, embedded, block, first, wanted);
-        let ended = self.sequence.with(|sequence| match logits {
+        let given = self.step(engine, embedded, block, first, wanted);
+        let ended = self.sequence.with(|sequence| match given {
             Ok(_) => sequence.commit(),
             Err(_) => {
                 sequence.abort();
@@ -151,7 +162,7 @@ impl<E: Engine> FastDecoder<E> {
             }
         });
         ended.map_err(|error: SequenceError| Error::engine(NAME, "a step is not whole", error))?;
-        logits
+        given
     }
 
     /// Runs the graph for a step that has begun.
@@ -162,7 +173,7 @@ impl<E: Engine> FastDecoder<E> {
         block: &Block<'_>,
         first: usize,
         wanted: usize,
-    ) -> Result<Vec<f32>, Error> {
+    ) -> Result<Given, Error> {
         let ports = &self.ports;
         let number = |port: &Port, value: usize| {
             let value = i64::try_from(value).unwrap_or(i64::MAX);
@@ -187,9 +198,14 @@ impl<E: Engine> FastDecoder<E> {
         let per_layer = ports.per_layer.iter().zip(&embedded.per_layer);
         inputs.extend(per_layer.map(|(port, value)| (port.name.as_str(), value)));
         let outputs = engine.run(&mut self.graph, &inputs)?;
-        let logits = outputs.get(ports.logits);
-        let logits = logits.ok_or_else(|| Error::engine(NAME, "a step", "it gave no logits"))?;
-        engine.last_floats(logits, wanted * self.vocabulary)
+        let output = |place: usize, numbers: usize| {
+            let missing = || Error::engine(NAME, "a step", "an output is missing");
+            engine.last_floats(outputs.get(place).ok_or_else(missing)?, wanted * numbers)
+        };
+        Ok(Given {
+            logits: output(ports.logits, self.vocabulary)?,
+            states: output(ports.states, self.hidden)?,
+        })
     }
 }
 

@@ -16,7 +16,6 @@ use crate::engine::tract::Tract;
 use crate::folder::{Dtypes, Folder};
 use crate::gemma::config::Config;
 use crate::gemma::fast::Fast;
-use crate::gemma::lookup::Guesses;
 use crate::gemma::open::Use;
 use crate::gemma::trace::Trace;
 use crate::prompt::Segment;

@@ -31,6 +31,8 @@ pub(crate) struct FastPorts {
     pub(crate) store: Store,
     /// Place of the logits, `[1, keep, vocabulary]`, among the outputs.
     pub(crate) logits: usize,
+    /// Place of the states that they are made of, `[1, keep, hidden]`.
+    pub(crate) states: usize,
 }
 
 impl FastPorts {
@@ -63,11 +65,16 @@ impl FastPorts {
             return Err(found.wrong(reason));
         }
         embeds.iter().try_for_each(|port| found.width(port, "hidden_size", config.hidden))?;
-        let Some((logits, port)) = graph.output("logits") else {
-            return Err(found.wrong(format!("it gives {}; expected logits", names(&graph.outputs))));
+        let output = |name: &str, field: &str, width: usize| {
+            let given = names(&graph.outputs);
+            let missing = || found.wrong(format!("it gives {given}; expected {name}"));
+            let (place, port) = graph.output(name).ok_or_else(missing)?;
+            found.floats(port)?;
+            found.width(port, field, width)?;
+            Ok::<_, Error>(place)
         };
-        found.floats(port)?;
-        found.width(port, "vocab_size", config.vocabulary)?;
+        let logits = output("logits", "vocab_size", config.vocabulary)?;
+        let states = output("states", "hidden_size", config.hidden)?;
         let per_layer = found.float_input("per_layer_inputs", &[3, 4])?;
         let (handle, first, keep) = (number("handle")?, number("first")?, number("keep")?);
         if graph.inputs.len() != 4 + usize::from(per_layer.is_some()) {
@@ -78,7 +85,7 @@ impl FastPorts {
             Kv::Published | Kv::F32 => Store::F32,
             Kv::F16 => Store::F16,
         };
-        Ok(Self { embeds, ids, per_layer, handle, first, keep, kv, store, logits })
+        Ok(Self { embeds, ids, per_layer, handle, first, keep, kv, store, logits, states })
     }
 
     /// What an engine must know to load the graph.

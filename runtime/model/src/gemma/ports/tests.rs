@@ -199,3 +199,56 @@ fn an_embedding_graph_may_put_features_in_place() {
     let error = embedding(vec![ids(), narrow]).unwrap_err().to_string();
     assert!(error.contains("image_features has width 7, but hidden_size"), "{error}");
 }
+
+/// A drafter for the model in small, with some of its ports in another form.
+fn drafter(changes: &[Port]) -> Graph {
+    let kv = |name: &str, width| port(name, Element::F32, &[OPEN, Some(1), OPEN, Some(width)]);
+    let inputs = vec![
+        port("inputs_embeds", Element::F32, &[OPEN, OPEN, Some(16)]),
+        port("position_ids", Element::I64, &[OPEN, OPEN]),
+        mask(),
+        kv("shared_kv.sliding_attention.key", 4),
+        kv("shared_kv.sliding_attention.value", 4),
+        kv("shared_kv.full_attention.key", 6),
+        kv("shared_kv.full_attention.value", 6),
+    ];
+    let outputs = vec![
+        port("logits", Element::F32, &[OPEN, OPEN, Some(64)]),
+        port("projected_state", Element::F32, &[OPEN, OPEN, Some(8)]),
+    ];
+    let changed = |ports: Vec<Port>| -> Vec<Port> {
+        let other = |port: &Port| changes.iter().find(|other| other.name == port.name).cloned();
+        ports.into_iter().map(|port| other(&port).unwrap_or(port)).collect()
+    };
+    graph(changed(inputs), changed(outputs))
+}
+
+#[test]
+fn a_drafter_tells_which_keys_and_values_it_reads() {
+    let ports = DrafterPorts::find(&drafter(&[]), &config()).unwrap();
+    let borrowed: Vec<_> = ports.kv.iter().map(|kv| (kv.layer, kv.rows)).collect();
+    assert_eq!(borrowed, [(1, Some(5)), (2, None)]);
+    assert_eq!((ports.logits, ports.state), (0, 1));
+}
+
+#[test]
+fn a_drafter_for_another_model_is_refused() {
+    let refused = |graph: Graph, expected: &str| {
+        let error = DrafterPorts::find(&graph, &config()).unwrap_err().to_string();
+        assert!(error.contains(expected), "{error}");
+    };
+    let floats = |name: &str, dims: &[Option<usize>]| port(name, Element::F32, dims);
+    let wide = floats("inputs_embeds", &[OPEN, OPEN, Some(32)]);
+    refused(drafter(&[wide]), "width 32, but twice hidden_size in config.json is 16");
+    let key = floats("shared_kv.full_attention.key", &[OPEN, Some(2), OPEN, Some(6)]);
+    refused(drafter(&[key]), "the decoder has 1 heads of 6 numbers");
+    let state = floats("projected_state", &[OPEN, OPEN, Some(9)]);
+    refused(drafter(&[state]), "width 9, but hidden_size in config.json is 8");
+    let mut buffered = drafter(&[]);
+    buffered.operators.insert("com.microsoft::GroupQueryAttention".into());
+    refused(buffered, "export it with the standard Attention operators");
+    refused(graph(vec![embeds()], Vec::new()), "twice hidden_size");
+    let mut unknown = drafter(&[]);
+    unknown.inputs.push(floats("temperature", &[OPEN]));
+    refused(unknown, "of which some are unknown");
+}

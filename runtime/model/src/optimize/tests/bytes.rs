@@ -2,8 +2,8 @@
 
 use prost::bytes::Bytes;
 
-use super::fixture::{Decoder, Fixture, Layout};
 use super::*;
+use crate::fixture::{Decoder, Fixture, Layout};
 
 /// The bytes of a tensor, wherever they lie.
 fn stored(tensor: &Tensor, folder: &Path) -> Bytes {

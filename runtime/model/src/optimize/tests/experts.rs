@@ -3,8 +3,8 @@
 
 use prost::bytes::Bytes;
 
-use super::fixture::{Decoder, Fixture, Layout};
 use super::*;
+use crate::fixture::{Decoder, Fixture, Layout};
 use crate::{Fast, Model, Options};
 
 const EXPERTS: usize = 4;
