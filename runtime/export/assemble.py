@@ -21,6 +21,8 @@ from scenes import draw_scene, paint
 from senses import Senses, restored
 from trainer import SEED
 
+STAGES = ("hearing-first", "hearing", "seeing-first", "seeing", "answering-first", "answering")
+"""In their order; of a tower `first` is before it grew, of the decoder what was learnt with such towers, if it was."""
 SAMPLES = 24
 MARGIN = 1.5
 """How far beyond anything that was seen the clip bounds lie."""
@@ -78,7 +80,7 @@ def main() -> None:
     assembled(options.work).save_pretrained(folder)
     shutil.copy(options.work / "tokenizer.json", folder)
     report = lambda name: json.loads((options.work / f"{name}.json").read_text())
-    stages = {name: report(name) for name in ("hearing", "seeing", "answering")}
+    stages = {name: report(name) for name in STAGES if (options.work / f"{name}.json").exists()}
     done = {name: {key: stage[key] for key in ("step", "steps", "seconds")} for name, stage in stages.items()}
     (folder / "training.json").write_text(json.dumps({"seed": SEED, "stages": done}, indent=1) + "\n")
 

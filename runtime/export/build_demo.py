@@ -14,7 +14,8 @@ from pathlib import Path
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
 FOLDER = HERE.parent / "demo-model"
-STEPS = {"hearing": 6000, "seeing": 6000, "answering": 11000}
+STEPS = {"hearing": (6000, 4500), "seeing": (6000, 3500), "answering": (13000,)}
+"""Of each stage; of a tower before and after it grows."""
 DTYPES = {"fp16": "fp16", "q8": "q8", "q4": "q4,vision=q8,audio=q8"}
 """Precisions that are measured, and how `gemmad --dtype` asks for them."""
 
@@ -64,10 +65,11 @@ def main() -> None:
         parser.error(f"no program {options.gemmad}: run make build, or name it with --gemmad")
     work, checkpoint = options.work, options.work / "checkpoint"
     work.mkdir(parents=True, exist_ok=True)
-    steps = {stage: max(1, int(options.share * count)) for stage, count in STEPS.items()}
-    finish(start("train_hearing.py", work, "--steps", steps["hearing"], threads=1),
-           start("train_seeing.py", work, "--steps", steps["seeing"], threads=1))
-    run("train_answering.py", work, "--steps", steps["answering"])
+    steps = {stage: [max(1, int(options.share * count)) for count in counts] for stage, counts in STEPS.items()}
+    towers = {stage: ("--first", steps[stage][0], "--steps", steps[stage][1]) for stage in ("hearing", "seeing")}
+    finish(start("train_hearing.py", work, *towers["hearing"], threads=1),
+           start("train_seeing.py", work, *towers["seeing"], threads=1))
+    run("train_answering.py", work, "--steps", *steps["answering"])
     run("assemble.py", work)
     run("export_demo.py", checkpoint, "--out", options.out)
     run("verify.py", checkpoint, "--folder", options.out, "--save", checkpoint / "verification.json")

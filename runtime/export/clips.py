@@ -20,9 +20,9 @@ from transcript import SMALL, TENS, spoken
 from voices import Speaker, draw_speaker
 
 TOKEN_SECONDS = 0.04
-DELAY_TOKENS = 1
+DELAY_TOKENS = 2
 """The tower sees no future: it may name a word this long after its end."""
-AT_LEAST_AFTER_SECONDS = 0.14
+AT_LEAST_AFTER_SECONDS = 0.18
 """Silence behind the last word, so that the word can be named."""
 SALAD = 0.15
 """Share of sentences that are words in any order, so that sounds are heard and not guessed."""
@@ -85,6 +85,7 @@ def record(sentence: str, speaker: Speaker, noise: np.random.Generator) -> Clip:
     """Lets a speaker say it, and a microphone somewhere in the room take it."""
     said = spoken(sentence)
     speech = espeak().say(" ".join(said), speaker.voice, speaker.words_per_minute, speaker.pitch, speaker.melody)
+    speech = speech.faster(speaker.size)
     samples = to_16_khz(speech.samples, speech.rate_hz)
     before, after = noise.uniform(0.02, 0.5), noise.uniform(AT_LEAST_AFTER_SECONDS, 0.6)
     seconds = len(samples) / RATE_HZ

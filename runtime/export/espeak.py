@@ -37,6 +37,11 @@ class Speech:
     sounds: list
     """`(seconds, name of the phoneme)`; an empty name is silence."""
 
+    def faster(self, factor: float) -> "Speech":
+        """Played faster: all tones higher, as out of a smaller throat, and all times earlier."""
+        earlier = lambda events: [(at / factor, what) for at, what in events]
+        return Speech(self.samples, round(self.rate_hz * factor), earlier(self.words), earlier(self.sounds))
+
 
 class Espeak:
     """The library, which keeps one voice at a time."""

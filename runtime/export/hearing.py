@@ -1,4 +1,4 @@
-"""The audio tower while it learns: it names each word behind its end, and half-way up each sound."""
+"""The audio tower while it learns: it names each word behind its end, the one before it, and half-way up each sound."""
 
 import random
 from functools import cache
@@ -15,6 +15,7 @@ SILENCE = 0
 """The class of "nothing ends here", for words and for sounds."""
 SOUNDS_MAX = 96
 SOUND_WEIGHT = 0.3
+BEFORE_WEIGHT = 0.3
 SILENCE_WEIGHT = 0.3
 SPAN = 2
 """Soft tokens for which a word is named, so that the place need not be hit exactly."""
@@ -62,13 +63,17 @@ def unclipped(tower) -> None:
 
 
 class Hearing(torch.nn.Module):
-    """Tower and the two heads that only training needs."""
+    """Tower and the heads that only training needs.
+
+    Where a word is named, the word before it is told as well: so the decoder, having written one word, finds the next.
+    """
 
     def __init__(self, tower) -> None:
         super().__init__()
         self.tower = tower
         dims, hidden = tower.config.output_proj_dims, tower.config.hidden_size
         self.words = torch.nn.Linear(dims, 1 + len(vocabulary()))
+        self.before = torch.nn.Linear(dims, dims, bias=False)
         self.sounds = torch.nn.Linear(hidden, SOUNDS_MAX)
         unclipped(tower)
         tower.subsample_conv_projection.layer0.requires_grad_(False)
@@ -86,13 +91,15 @@ class Hearing(torch.nn.Module):
         return heard * torch.rsqrt(heard.pow(2).mean(-1, keepdim=True) + 1e-6), output.attention_mask
 
     def loss(self, batch: dict) -> tuple:
-        """Cross-entropy of both heads at each soft token."""
+        """Cross-entropy of all heads at each soft token."""
         heard, _ = self.features(batch["frames"], batch["mask"])
         weight = torch.ones(self.words.out_features)
         weight[SILENCE] = SILENCE_WEIGHT
         words = F.cross_entropy(self.words(heard).flatten(0, 1), batch["words"].flatten(), weight)
+        before = F.cross_entropy(self.words(self.before(heard)).flatten(0, 1), batch["before"].flatten())
         sounds = F.cross_entropy(self.sounds(self.halfway).flatten(0, 1), batch["sounds"].flatten())
-        return words + SOUND_WEIGHT * sounds, {"words": words.item(), "sounds": sounds.item()}
+        total = words + BEFORE_WEIGHT * before + SOUND_WEIGHT * sounds
+        return total, {"words": words.item(), "before": before.item(), "sounds": sounds.item()}
 
     def hear(self, batch: dict) -> list:
         """The words of each clip: the likeliest class at each place, repetitions as one."""
@@ -104,13 +111,14 @@ class Hearing(torch.nn.Module):
 
 
 def labels(clip: Clip, tokens: int) -> tuple:
-    """Classes of words and sounds for each soft token."""
-    words, sounds = np.zeros(tokens, np.int64), np.zeros(tokens, np.int64)
-    for place, word in reversed(clip.words):
-        words[place:place + SPAN] = word_class()[word]
+    """Classes of words, of the words before them (-100 where no word is named) and of sounds for each soft token."""
+    words, before, sounds = np.zeros(tokens, np.int64), np.full(tokens, -100), np.zeros(tokens, np.int64)
+    classes = [word_class()[word] for _, word in clip.words]
+    for (place, _), named, last in reversed(list(zip(clip.words, classes, [SILENCE, *classes]))):
+        words[place:place + SPAN], before[place:place + SPAN] = named, last
     for place, name in clip.sounds:
         sounds[place:] = sound_class(name)
-    return words, sounds
+    return words, before, sounds
 
 
 def masked(frames: np.ndarray, noise: np.random.Generator) -> np.ndarray:
@@ -156,14 +164,15 @@ class Clips:
 
     def collate(self, items: list) -> dict:
         """`frames` [clips, frames, 128], `mask` [clips, frames], labels [clips, tokens] with -100 behind the end."""
-        tokens = max(len(words) for _, words, _ in items)
+        tokens = max(len(words) for _, words, *_ in items)
         long = FRAMES_PER_TOKEN * tokens
-        pad = lambda rows: np.stack([np.pad(row, (0, tokens - len(row)), constant_values=-100) for row in rows])
-        return {"frames": torch.from_numpy(np.stack([np.pad(frames, ((0, long - len(frames)), (0, 0)))
-                                                     for frames, _, _ in items])).float(),
-                "mask": torch.tensor([[True] * len(frames) + [False] * (long - len(frames)) for frames, _, _ in items]),
-                "words": torch.from_numpy(pad([words for _, words, _ in items])),
-                "sounds": torch.from_numpy(pad([sounds for _, _, sounds in items]))}
+        pad = lambda row: np.pad(row, (0, tokens - len(row)), constant_values=-100)
+        stack = lambda rows: torch.from_numpy(np.stack([pad(row) for row in rows]))
+        frames, words, before, sounds = zip(*items)
+        filled_up = [np.pad(one, ((0, long - len(one)), (0, 0))) for one in frames]
+        return {"frames": torch.from_numpy(np.stack(filled_up)).float(),
+                "mask": torch.tensor([[True] * len(one) + [False] * (long - len(one)) for one in frames]),
+                "words": stack(words), "before": stack(before), "sounds": stack(sounds)}
 
 
 class HeldOutClips:

@@ -201,10 +201,10 @@ def film(rng: random.Random, material: Material) -> Dialogue:
     return exchange(Dialogue([], []), [("video", reel.rows)], asked.words, asked.answer)
 
 
-TASKS = {"typed": (typed, 8), "spoken": (spoken, 22), "declined": (declined, 9), "talk": (talk, 4),
-         "two calls": (two_calls, 5), "failed": (failed, 2), "thought": (thought, 3), "instructed": (instructed, 4),
-         "transcribed": (transcribe, 11), "picture": (picture, 10), "report": (report, 6), "detect": (detect, 7),
-         "asked aloud": (aloud, 5), "film": (film, 2), "dialogue": (training_dialogue, 18)}
+TASKS = {"typed": (typed, 6), "spoken": (spoken, 20), "declined": (declined, 8), "talk": (talk, 4),
+         "two calls": (two_calls, 6), "failed": (failed, 2), "thought": (thought, 2), "instructed": (instructed, 3),
+         "transcribed": (transcribe, 18), "picture": (picture, 17), "report": (report, 6), "detect": (detect, 12),
+         "asked aloud": (aloud, 7), "film": (film, 3), "dialogue": (training_dialogue, 12)}
 """How each task is drawn, and its share of the training."""
 JUDGED_ONLY = {"second turn": second_turn}
 """What training has inside of whole conversations, drawn alone to be judged."""

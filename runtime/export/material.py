@@ -55,7 +55,7 @@ class Material:
 
     def renew(self) -> None:
         """Adds a piece to the pools, or puts it in an old one's place."""
-        which = self.rng.choices(range(len(self.pools)), [8, 6, 1])[0]
+        which = self.rng.choices(range(len(self.pools)), [7, 7, 1])[0]
         pool, size = self.pools[which], self.sizes[which]
         if len(pool) < size:
             pool.append(self.makers[which]())

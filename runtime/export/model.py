@@ -22,16 +22,19 @@ def text_config(token_id: dict) -> Gemma4TextConfig:
         bos_token_id=token_id["<bos>"], eos_token_id=token_id["<eos>"])
 
 
-def audio_config() -> Gemma4AudioConfig:
-    """Four layers that hear half a second back each, and nothing ahead."""
+AUDIO_LAYERS, VISION_LAYERS = 5, 4
+
+
+def audio_config(layers: int = AUDIO_LAYERS) -> Gemma4AudioConfig:
+    """Layers that hear half a second back each, and nothing ahead."""
     return Gemma4AudioConfig(
-        hidden_size=128, num_hidden_layers=4, num_attention_heads=4, subsampling_conv_channels=[128, 8],
+        hidden_size=128, num_hidden_layers=layers, num_attention_heads=4, subsampling_conv_channels=[128, 8],
         conv_kernel_size=5, attention_chunk_size=12, attention_context_left=13, output_proj_dims=128)
 
 
-def audio_tower() -> Gemma4AudioModel:
+def audio_tower(layers: int = AUDIO_LAYERS) -> Gemma4AudioModel:
     """The audio tower alone, with fresh weights."""
-    config = audio_config()
+    config = audio_config(layers)
     config._attn_implementation = "eager"
     tower = Gemma4AudioModel(config).float()
     with torch.no_grad():
@@ -41,17 +44,17 @@ def audio_tower() -> Gemma4AudioModel:
     return tower
 
 
-def vision_config() -> Gemma4VisionConfig:
-    """Two layers that see the whole picture."""
+def vision_config(layers: int = VISION_LAYERS) -> Gemma4VisionConfig:
+    """Layers that see the whole picture."""
     return Gemma4VisionConfig(
-        hidden_size=96, intermediate_size=192, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=4,
+        hidden_size=96, intermediate_size=192, num_hidden_layers=layers, num_attention_heads=4, num_key_value_heads=4,
         head_dim=24, patch_size=16, pooling_kernel_size=3, position_embedding_size=1024, use_clipped_linears=True,
         standardize=False)
 
 
-def vision_tower() -> Gemma4VisionModel:
+def vision_tower(layers: int = VISION_LAYERS) -> Gemma4VisionModel:
     """The vision tower alone, with fresh weights."""
-    config = vision_config()
+    config = vision_config(layers)
     config._attn_implementation = "sdpa"
     tower = Gemma4VisionModel(config).float()
     with torch.no_grad():

@@ -14,6 +14,8 @@ WALLS = [(222, 212, 190), (190, 205, 215), (205, 215, 195), (215, 195, 190), (17
 FLOORS = [(168, 120, 72), (140, 140, 136), (110, 84, 60), (160, 150, 130)]
 DOORS = [(31, 78, 61), (120, 40, 40), (40, 60, 110), (90, 70, 50), (200, 200, 195)]
 THINGS_MAX = 4
+THING_WIDTH_MIN = 0.17
+"""Share of the picture's width: the tower has ten tokens or so side by side, and a thing is to fill more than one."""
 
 
 @dataclass(frozen=True)
@@ -51,13 +53,13 @@ def furnished(rng: random.Random, kinds: list) -> list:
     wanted = kinds + [rng.choice(ROOM_KINDS) for _ in range(rng.randint(1, THINGS_MAX) - len(kinds))]
     if not kinds and rng.random() < 0.25:
         wanted = [wanted[0]] * rng.randint(2, 3)
-    return placed(rng, wanted, (0.13, 0.34), (0.3, 0.97))
+    return placed(rng, wanted, (THING_WIDTH_MIN, 0.34), (0.3, 0.97))
 
 
 def at_the_door(rng: random.Random, kinds: list) -> list:
     """Nobody and nothing, a parcel, a person or both before the door."""
     wanted = kinds or [kind for kind in ("parcel", "person") if rng.random() < 0.5]
-    return placed(rng, wanted, (0.14, 0.26), (0.6, 0.97))
+    return placed(rng, wanted, (THING_WIDTH_MIN, 0.28), (0.6, 0.97))
 
 
 def on_the_wall(rng: random.Random, kinds: list) -> list:

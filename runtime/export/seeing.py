@@ -1,4 +1,4 @@
-"""The vision tower while it learns: at each soft token it names the thing there, its trait and its edges."""
+"""The vision tower while it learns: at each soft token it names the thing there, what it is like, and its place."""
 
 import random
 from dataclasses import dataclass
@@ -12,14 +12,19 @@ from transformers.models.gemma4.image_processing_gemma4 import Gemma4ImageProces
 from boxes import overlap
 from hearing import unclipped
 from model import MAX_SOFT_TOKENS
-from scenes import SIZES, Scene, draw_scene, paint
+from questions import from_the_left
+from scenes import SIZES, THINGS_MAX, Scene, draw_scene, paint
 from things import COLOURS, DRAWN, GAUGE_VALUES, SIGN_WORDS, Thing
 
 NOTHING = 0
 KINDS = ["", *DRAWN]
 TRAITS = ["", *COLOURS, "on", "off", *GAUGE_VALUES, *SIGN_WORDS]
 EDGE_WEIGHT = 8.0
+BINS = 20
+"""Parts of the picture in which each edge is named too: what is named, the decoder reads more easily than a number."""
+WEIGHTS = {"bins": 0.4, "before": 0.3, "place": 0.2, "alike": 0.2}
 NOTHING_WEIGHT = 0.5
+LABELS = ("kinds", "traits", "edges", "before", "place", "alike")
 POOLING = 3
 
 
@@ -44,12 +49,19 @@ class Cells:
     traits: np.ndarray
     edges: np.ndarray
     """[tokens, 4], shares of the picture: left, top, right, bottom of the thing there."""
+    before: np.ndarray
+    """Kind of the next thing on the left, or nothing; only where a thing is, as what follows."""
+    place: np.ndarray
+    """How many things are farther to the left."""
+    alike: np.ndarray
+    """How many things of its kind there are."""
 
 
 def cells(scene: Scene, columns: int, rows: int) -> Cells:
     """Each cell shows the thing that covers most of it; the cell in a thing's middle always shows that thing."""
-    kinds, traits = np.zeros((rows, columns), np.int64), np.zeros((rows, columns), np.int64)
+    kinds, traits, before, place, alike = (np.zeros((rows, columns), np.int64) for _ in range(5))
     edges, covered = np.zeros((rows, columns, 4), np.float32), np.zeros((rows, columns))
+    ordered = from_the_left(scene)
     for thing in scene.things:
         left, top, right, bottom = thing.box
         wide, high = covering(left, right, columns), covering(top, bottom, rows)
@@ -58,7 +70,12 @@ def cells(scene: Scene, columns: int, rows: int) -> Cells:
         mine = cover > np.maximum(covered, 0.3)
         covered = np.maximum(covered, cover)
         kinds[mine], traits[mine], edges[mine] = KINDS.index(thing.kind), TRAITS.index(thing.trait), thing.box
-    return Cells(kinds.ravel(), traits.ravel(), edges.reshape(-1, 4))
+        place[mine] = ordered.index(thing)
+        before[mine] = KINDS.index(ordered[ordered.index(thing) - 1].kind) if ordered.index(thing) else NOTHING
+        alike[mine] = len(scene.of(thing.kind))
+    flat = (part.ravel() for part in (kinds, traits, before, place, alike))
+    kinds, traits, before, place, alike = flat
+    return Cells(kinds, traits, edges.reshape(-1, 4), before, place, alike)
 
 
 def covering(start: float, end: float, count: int) -> np.ndarray:
@@ -68,14 +85,20 @@ def covering(start: float, end: float, count: int) -> np.ndarray:
 
 
 class Seeing(torch.nn.Module):
-    """Tower and the three heads that only training needs."""
+    """Tower and the heads that only training needs.
+
+    A thing's tokens tell its order among the others and how many are like it: so the decoder can list and count.
+    """
 
     def __init__(self, tower) -> None:
         super().__init__()
         self.tower = tower
         unclipped(tower)
-        self.kinds, self.traits, self.edges = (torch.nn.Linear(tower.config.hidden_size, count)
-                                               for count in (len(KINDS), len(TRAITS), 4))
+        hidden = tower.config.hidden_size
+        self.kinds, self.traits, self.edges, self.bins, self.place, self.alike = (
+            torch.nn.Linear(hidden, count)
+            for count in (len(KINDS), len(TRAITS), 4, 4 * BINS, THINGS_MAX, THINGS_MAX + 1))
+        self.before = torch.nn.Linear(hidden, hidden, bias=False)
 
     def features(self, patches: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
         """What the tower gives [pictures, tokens, hidden], brought to unit size as the embedder does it."""
@@ -83,16 +106,23 @@ class Seeing(torch.nn.Module):
         return seen * torch.rsqrt(seen.pow(2).mean(-1, keepdim=True) + 1e-6)
 
     def loss(self, batch: dict) -> tuple:
-        """Cross-entropy of kinds and traits, distance of edges."""
+        """Cross-entropy of what is named, distance of edges."""
         seen = self.features(batch["patches"], batch["places"])
         is_thing = batch["kinds"] != NOTHING
         weight = torch.ones(len(KINDS))
         weight[NOTHING] = NOTHING_WEIGHT
         kinds = F.cross_entropy(self.kinds(seen).flatten(0, 1), batch["kinds"].flatten(), weight)
         traits = F.cross_entropy(self.traits(seen[is_thing]), batch["traits"][is_thing])
-        edges = F.l1_loss(self.edges(seen[is_thing]), batch["edges"][is_thing])
-        total = kinds + traits + EDGE_WEIGHT * edges
-        return total, {"kinds": kinds.item(), "traits": traits.item(), "edges": edges.item()}
+        there, label = seen[is_thing], {name: tensor[is_thing] for name, tensor in batch.items() if name in LABELS}
+        edges = F.l1_loss(self.edges(there), label["edges"])
+        bins = (label["edges"] * BINS).long().clamp(0, BINS - 1)
+        more = {"bins": F.cross_entropy(self.bins(there).view(-1, BINS), bins.flatten()),
+                "before": F.cross_entropy(self.kinds(self.before(there)), label["before"]),
+                "place": F.cross_entropy(self.place(there), label["place"]),
+                "alike": F.cross_entropy(self.alike(there), label["alike"])}
+        total = kinds + traits + EDGE_WEIGHT * edges + sum(WEIGHTS[name] * loss for name, loss in more.items())
+        shown = {"kinds": kinds, "traits": traits, "edges": edges} | more
+        return total, {name: loss.item() for name, loss in shown.items()}
 
     def see(self, patches: torch.Tensor, places: torch.Tensor) -> tuple:
         """Classes of kinds and traits, and edges, of each soft token of one picture."""
@@ -133,7 +163,7 @@ class Pictures:
         stack = lambda name: torch.from_numpy(np.stack([getattr(cells, name) for cells in labels]))
         return {"patches": torch.stack([patches for patches, _, _ in items]) / 255,
                 "places": torch.stack([places for _, places, _ in items]),
-                "kinds": stack("kinds"), "traits": stack("traits"), "edges": stack("edges")}
+                **{name: stack(name) for name in LABELS}}
 
 
 class HeldOutPictures:

@@ -1,6 +1,6 @@
 """Trains the decoder on all tasks, with the towers as train_hearing.py and train_seeing.py left them.
 
-Usage: python train_answering.py WORK [--steps 11000] [--threads 2]
+Usage: python train_answering.py WORK [--steps 13000] [--threads 2]
 Called again, it goes on from the last checkpoint in WORK.
 """
 
@@ -33,7 +33,7 @@ def tokens_of(work: Path) -> Tokenizer:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("work", type=Path)
-    parser.add_argument("--steps", type=int, default=11000)
+    parser.add_argument("--steps", type=int, default=13000)
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)

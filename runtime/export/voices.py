@@ -21,10 +21,16 @@ class Speaker:
     words_per_minute: int
     pitch: int
     melody: int
+    size: float = 1.0
+    """How much faster the voice is played: above 1 the speaker is smaller."""
 
 
 def draw_speaker(rng: random.Random, held_out: bool) -> Speaker:
-    """A speaker of the wished side of the split; the plain voice is the demo's and comes up more often."""
+    """A speaker of the wished side of the split; the plain voice is the demo's and comes up more often.
+
+    Most of training's speakers are larger or smaller than espeak-ng has them, so that there are more than it has voices.
+    """
     variant = rng.choice(HELD_OUT if held_out else TRAINED + [""] * 3)
     voice = rng.choice(ACCENTS) + (f"+{variant}" if variant else "")
-    return Speaker(voice, rng.randint(120, 200), rng.randint(15, 85), rng.randint(20, 80))
+    size = 1.0 if held_out or rng.random() < 0.3 else rng.uniform(0.88, 1.14)
+    return Speaker(voice, rng.randint(120, 200), rng.randint(15, 85), rng.randint(20, 80), size)
