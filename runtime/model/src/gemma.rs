@@ -156,7 +156,7 @@ impl<E: Engine> Gemma<E> {
         let mut drafted = Vec::new();
         let (Some(state), Some(borrowed)) = (state, borrowed) else { return Ok(drafted) };
         let mut state = state.to_vec();
-        let seen = drafter.sees(&self.engine, position, &borrowed)?;
+        let seen = drafter.sees(&self.engine, position, borrowed)?;
         while drafted.len() < count {
             let embedded = self.embed(&Block::token(&[Slot::Token(token)], token))?;
             let Some(embeds) = embedded.embeds else { return Ok(drafted) };

@@ -55,14 +55,14 @@ impl<E: Engine> Drafter<E> {
         &self,
         engine: &E,
         position: usize,
-        borrowed: &[Rows],
+        borrowed: Vec<Rows>,
     ) -> Result<Seen<E::Value>, Error> {
         let ports = &self.ports;
         let mut seen = Vec::new();
         for (kv, rows) in ports.kv.iter().zip(borrowed) {
-            for (port, part) in [&kv.key, &kv.value].into_iter().zip(&rows.parts) {
-                let shape = vec![1, rows.heads, rows.rows, rows.width];
-                seen.push((port.name.clone(), floats(engine, port, shape, part.clone())?));
+            let shape = [1, rows.heads, rows.rows, rows.width];
+            for (port, part) in [&kv.key, &kv.value].into_iter().zip(rows.parts) {
+                seen.push((port.name.clone(), floats(engine, port, shape.to_vec(), part)?));
             }
         }
         let place = i64::try_from(position).unwrap_or(i64::MAX);
