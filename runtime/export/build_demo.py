@@ -77,6 +77,7 @@ def main() -> None:
         # The tests compare the model that is in the repository; a trial elsewhere leaves their data alone.
         run("references.py", checkpoint, "--folder", options.out)
     run("evaluate.py", "--folder", options.out, "--save", checkpoint / "evaluation.json")
+    run("examine.py", "--folder", options.out, "--count", 40, "--save", checkpoint / "examined.json")
     held_out = HERE.parent / "held-out" if options.out == FOLDER else work / "held-out"
     run("held_out.py", held_out, "--model", options.out)
     run("precisions.py", checkpoint, work / "precisions", "--folder", options.out)

@@ -1,8 +1,8 @@
 """Writes the model card of the folder from `card.md` and the measured figures.
 
 Usage: python card.py CHECKPOINT_FOLDER [--folder ../demo-model]
-Reads from the checkpoint folder `evaluation.json` and `verification.json`, which evaluate.py and verify.py save, and
-every `selftest*.json`, one for each precision, as `gemmad selftest --json` writes it.
+Reads from the checkpoint folder `evaluation.json`, `examined.json` and `verification.json`, which evaluate.py,
+examine.py and verify.py save, and every `selftest*.json`, one for each precision, as `gemmad selftest --json` writes it.
 """
 
 import argparse
@@ -66,7 +66,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=FOLDER)
     options = parser.parse_args()
     read = lambda name: json.loads((options.checkpoint / name).read_text())
-    evaluation, training = read("evaluation.json"), read("training.json")
+    evaluation, training, examined = read("evaluation.json"), read("training.json"), read("examined.json")
     size = sum(path.stat().st_size for path in options.folder.rglob("*") if path.is_file() and path.name != "README.md")
     reports = [json.loads(path.read_text()) for path in sorted(options.checkpoint.glob("selftest*.json"))]
     if not reports:
@@ -74,7 +74,8 @@ def main() -> None:
     stages = [f"{stage} {done['step']} steps in {done['seconds'] / 60:.0f} core minutes"
               for stage, done in training["stages"].items()]
     fields = {"PARAMS": parameters(options.checkpoint), "COUNT": evaluation["count"],
-              "TABLE": table(evaluation["figures"]),
+              "TABLE": table(evaluation["figures"]), "EXAMINED": table(examined["figures"]),
+              "EXAMINED_COUNT": examined["count"],
               "SELFTEST": tested(reports),
               "VERIFY": f"{max(read('verification.json').values()):.0e}",
               "VOCAB": json.loads((options.folder / "config.json").read_text())["text_config"]["vocab_size"],
