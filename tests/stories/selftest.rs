@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 crate::under_both_engines!(the_demo_model_reaches_every_mark_of_its_held_out_set);
 
 /// Conversations of each task that are asked here, the first ones; `gemmad selftest` asks all.
-const COUNT: usize = 12;
+const COUNT: usize = 20;
 /// Longest time for them on one engine.
 const SET_MAX: Duration = Duration::from_secs(170);
 
