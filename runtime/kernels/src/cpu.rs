@@ -6,7 +6,7 @@ use crate::simd::Simd;
 #[cfg(target_arch = "x86_64")]
 use crate::simd::avx2::{Avx2, PLAIN, VNNI, VNNI_512};
 #[cfg(target_arch = "aarch64")]
-use crate::simd::neon::Neon;
+use crate::simd::neon::{DOTS, MATRICES, Neon, PLAIN};
 
 /// The variable of the environment that chooses a version: `portable`, or the one without the dot
 /// product of bytes, `avx2` or on ARM `neon`. It is read once.
@@ -26,8 +26,28 @@ pub fn paths() -> Vec<(&'static str, &'static str)> {
     ["product", "gated product", "attention"].map(|computation| (computation, name)).into()
 }
 
-/// Runs the best version for this processor.
+/// Runs the best version for this processor of what multiplies no bytes.
 pub(crate) fn run(versions: impl Versions) {
+    match chosen() {
+        Path::Portable => versions.portable(),
+        #[cfg(target_arch = "x86_64")]
+        Path::Avx2(simd) => versions.fast(simd),
+        #[cfg(target_arch = "x86_64")]
+        Path::Vnni(simd) => versions.fast(simd.plain()),
+        #[cfg(target_arch = "x86_64")]
+        Path::Vnni512(simd) => versions.fast(simd.plain()),
+        #[cfg(target_arch = "aarch64")]
+        Path::Neon(simd) => versions.fast(simd),
+        #[cfg(target_arch = "aarch64")]
+        Path::DotProduct(simd) => versions.fast(simd.plain()),
+        #[cfg(target_arch = "aarch64")]
+        Path::Matrices(simd) => versions.fast(simd.plain()),
+    }
+}
+
+/// Runs the best version for this processor of what multiplies bytes; every kind of instructions for
+/// that is compiled by itself.
+pub(crate) fn run_in_bytes(versions: impl Versions) {
     match chosen() {
         Path::Portable => versions.portable(),
         #[cfg(target_arch = "x86_64")]
@@ -40,6 +60,8 @@ pub(crate) fn run(versions: impl Versions) {
         Path::Neon(simd) => versions.fast(simd),
         #[cfg(target_arch = "aarch64")]
         Path::DotProduct(simd) => versions.fast(simd),
+        #[cfg(target_arch = "aarch64")]
+        Path::Matrices(simd) => versions.fast(simd),
     }
 }
 
@@ -59,10 +81,13 @@ enum Path {
     Vnni512(Avx2<VNNI_512>),
     /// Any 64-bit ARM.
     #[cfg(target_arch = "aarch64")]
-    Neon(Neon<false>),
+    Neon(Neon<PLAIN>),
     /// 64-bit ARM with the dot product of bytes.
     #[cfg(target_arch = "aarch64")]
-    DotProduct(Neon<true>),
+    DotProduct(Neon<DOTS>),
+    /// 64-bit ARM with that and the product of matrices of bytes.
+    #[cfg(target_arch = "aarch64")]
+    Matrices(Neon<MATRICES>),
 }
 
 fn chosen() -> Path {
@@ -84,8 +109,10 @@ fn detect(forced: &str) -> Path {
 
 #[cfg(target_arch = "aarch64")]
 fn detect(forced: &str) -> Path {
-    let dot_product = Neon::<true>::detect().filter(|_| forced != "neon");
-    dot_product.map_or(Path::Neon(Neon::<false>::new()), Path::DotProduct)
+    let plain = || Path::Neon(Neon::<PLAIN>::new());
+    let dots = || Neon::<DOTS>::detect().map(Path::DotProduct);
+    let matrices = || Neon::<MATRICES>::detect().map(Path::Matrices);
+    if forced == "neon" { plain() } else { matrices().or_else(dots).unwrap_or_else(plain) }
 }
 
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
@@ -107,6 +134,8 @@ impl Path {
             Self::Neon(_) => "neon",
             #[cfg(target_arch = "aarch64")]
             Self::DotProduct(_) => "neon with dot product",
+            #[cfg(target_arch = "aarch64")]
+            Self::Matrices(_) => "neon with matrices of bytes",
         }
     }
 }

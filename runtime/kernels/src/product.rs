@@ -77,9 +77,12 @@ fn compute(
     for weights in fast.gate.into_iter().chain([fast.weights]) {
         check(weights, fast.input, rows, output)?;
     }
-    match rows == 0 || fast.weights.columns == 0 {
-        true => output.fill(0.0),
-        false => cpu::run(Call { fast, output, threads }),
+    if rows == 0 || fast.weights.columns == 0 {
+        output.fill(0.0);
+    } else if fast.is_in_bytes() {
+        cpu::run_in_bytes(BytesCall(Call { fast, output, threads }));
+    } else {
+        cpu::run(Call { fast, output, threads });
     }
     Ok(())
 }
@@ -131,6 +134,20 @@ impl Versions for Call<'_> {
 
     fn fast<S: Simd>(self, simd: S) {
         self.fast.run(simd, self.output, self.threads);
+    }
+}
+
+/// The same, of activations that are multiplied as bytes.
+struct BytesCall<'a>(Call<'a>);
+
+impl Versions for BytesCall<'_> {
+    fn portable(self) {
+        self.0.portable();
+    }
+
+    fn fast<S: Simd>(self, simd: S) {
+        let Call { fast, output, threads } = self.0;
+        fast.run_in_bytes(simd, output, threads);
     }
 }
 

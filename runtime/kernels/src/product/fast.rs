@@ -34,25 +34,46 @@ pub(super) struct Fast<'a> {
 }
 
 impl Fast<'_> {
+    /// Whether activations are multiplied as bytes, not as what they round to.
+    pub(super) fn is_in_bytes(&self) -> bool {
+        self.activations == Activations::Int8
+            && match self.weights.bits {
+                4 => true,
+                8 => self.rows() <= ROWS_MAX,
+                _ => false,
+            }
+            && self.is_of_one_form()
+    }
+
+    /// The product of bytes.
+    pub(super) fn run_in_bytes<S: Simd>(&self, simd: S, output: &mut [f32], threads: &Threads) {
+        match self.weights.bits {
+            4 if self.rows() > ROUNDED_ROWS_MAX => self.integer(simd, output, threads),
+            4 => self.rounded::<S, NibblesRounded>(simd, output, threads),
+            _ => self.rounded::<S, BytesRounded>(simd, output, threads),
+        }
+    }
+
+    /// Any other product.
     pub(super) fn run<S: Simd>(&self, simd: S, output: &mut [f32], threads: &Threads) {
-        let rows = self.input.len() / self.weights.columns;
-        let same = self
-            .gate
-            .is_none_or(|gate| (gate.bits, gate.block) == (self.weights.bits, self.weights.block));
-        if !same {
+        if !self.is_of_one_form() {
             return self.portable(output, threads);
         }
-        match (self.weights.bits, self.activations) {
-            (4, Activations::Int8) if rows > ROUNDED_ROWS_MAX => {
-                self.integer(simd, output, threads);
-            }
-            (4, Activations::Int8) => self.rounded::<S, NibblesRounded>(simd, output, threads),
-            (8, _) | (4, _) if rows > ROWS_MAX => self.many(simd, output, threads),
-            (8, Activations::Int8) => self.rounded::<S, BytesRounded>(simd, output, threads),
-            (8, Activations::Exact) => self.exact::<S, BytesExact>(simd, output, threads),
-            (4, Activations::Exact) => self.exact::<S, NibblesExact>(simd, output, threads),
+        match self.weights.bits {
+            4 | 8 if self.rows() > ROWS_MAX => self.many(simd, output, threads),
+            8 => self.exact::<S, BytesExact>(simd, output, threads),
+            4 => self.exact::<S, NibblesExact>(simd, output, threads),
             _ => self.many(simd, output, threads),
         }
+    }
+
+    fn rows(&self) -> usize {
+        self.input.len() / self.weights.columns
+    }
+
+    fn is_of_one_form(&self) -> bool {
+        let of = |weights: &Weights<'_>| (weights.bits, weights.block);
+        self.gate.is_none_or(|gate| of(gate) == of(self.weights))
     }
 
     fn exact<S: Simd, K: Kind<Value = f32>>(&self, simd: S, output: &mut [f32], threads: &Threads) {

@@ -50,6 +50,11 @@ impl Avx2<VNNI_512> {
 }
 
 impl<const DOT: u8> Avx2<DOT> {
+    /// The same without a dot product.
+    pub(crate) fn plain(self) -> Avx2<PLAIN> {
+        Avx2(())
+    }
+
     /// Whether the dot products are those of AVX2 alone. No machine that this was developed on has
     /// the instructions: so they are tried before they are used.
     fn agrees_with(self, plain: Avx2<PLAIN>) -> bool {

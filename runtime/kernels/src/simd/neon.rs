@@ -1,38 +1,61 @@
 //! NEON, which every 64-bit ARM processor has, and with it the dot product of bytes where that is
-//! there (Cortex-A75 and A55 of 2017 and later, so not the Raspberry Pi 4, but the 5).
+//! there (Cortex-A75 and A55 of 2017 and later, so not the Raspberry Pi 4, but the 5), or the product
+//! of small matrices of bytes (Neoverse V1, Cortex-A510 and A710 of 2021 and later).
 #![expect(unsafe_code, reason = "instructions that the compiler does not choose by itself")]
 
-use std::arch::{aarch64::*, asm};
+use std::arch::{aarch64::*, asm, is_aarch64_feature_detected};
 
 use half::f16;
 
 use super::{Kernel, LANES, Simd, UNIT};
 
-/// NEON; `DOT` proves that the dot product is there.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Neon<const DOT: bool>(());
+/// No products of bytes but the base ones.
+pub(crate) const PLAIN: u8 = 0;
+/// The dot product of bytes.
+pub(crate) const DOTS: u8 = 1;
+/// That and the product of matrices of 2 x 8 bytes.
+pub(crate) const MATRICES: u8 = 2;
 
-impl Neon<false> {
+/// NEON; `DOT` proves which products of bytes are there.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Neon<const DOT: u8>(());
+
+impl Neon<PLAIN> {
     /// What every processor has.
     pub(crate) fn new() -> Self {
         Self(())
     }
 }
 
-impl Neon<true> {
+impl Neon<DOTS> {
     /// A value, if this processor has the dot product.
     pub(crate) fn detect() -> Option<Self> {
-        std::arch::is_aarch64_feature_detected!("dotprod").then_some(Self(()))
+        is_aarch64_feature_detected!("dotprod").then_some(Self(()))
+    }
+}
+
+impl Neon<MATRICES> {
+    /// A value, if this processor has both.
+    pub(crate) fn detect() -> Option<Self> {
+        let found = is_aarch64_feature_detected!("dotprod") && is_aarch64_feature_detected!("i8mm");
+        found.then_some(Self(()))
+    }
+}
+
+impl<const DOT: u8> Neon<DOT> {
+    /// The same with the base products of bytes only.
+    pub(crate) fn plain(self) -> Neon<PLAIN> {
+        Neon(())
     }
 }
 
 /// Eight f32 in two registers.
 type Eight = (float32x4_t, float32x4_t);
 
-// SAFETY of every block below: NEON is part of the target, a value of `Neon<true>` proves that the
-// dot product is there, and memory is only touched through references to arrays of exactly the
-// length that an instruction reads or writes.
-impl<const DOT: bool> Simd for Neon<DOT> {
+// SAFETY of every block below: NEON is part of the target, a value of `Neon` proves that the products
+// of `DOT` are there, and memory is only touched through references to arrays of exactly the length
+// that an instruction reads or writes.
+impl<const DOT: u8> Simd for Neon<DOT> {
     type F = Eight;
 
     #[inline(always)]
@@ -230,6 +253,9 @@ impl<const DOT: bool> Simd for Neon<DOT> {
     ) -> [Eight; ROWS] {
         // SAFETY: see above.
         unsafe {
+            if DOT == MATRICES && ROWS.is_multiple_of(2) && STEPS.is_multiple_of(2) {
+                return matrices(levels, rounded);
+            }
             let mut sums = [[vdupq_n_s32(0); 2]; ROWS];
             for (step, levels) in levels.iter().enumerate() {
                 let low = vreinterpretq_s8_u8(vld1q_u8(levels.as_ptr()));
@@ -273,11 +299,11 @@ fn shift_four(value: float32x4_t, power: float32x4_t) -> float32x4_t {
 /// # Safety
 /// `DOT` only where the processor has the dot product.
 #[inline(always)]
-unsafe fn fours<const DOT: bool>(sums: int32x4_t, a: int8x16_t, b: int8x16_t) -> int32x4_t {
+unsafe fn fours<const DOT: u8>(sums: int32x4_t, a: int8x16_t, b: int8x16_t) -> int32x4_t {
     // SAFETY: NEON is part of the target; the caller answers for the dot product, which the standard
     // library has no stable function for.
     unsafe {
-        if DOT {
+        if DOT != PLAIN {
             let mut sums = sums;
             asm!(".arch_extension dotprod", "sdot {0:v}.4s, {1:v}.16b, {2:v}.16b",
                 inout(vreg) sums, in(vreg) a, in(vreg) b,
@@ -287,5 +313,62 @@ unsafe fn fours<const DOT: bool>(sums: int32x4_t, a: int8x16_t, b: int8x16_t) ->
         let low = vpaddlq_s16(vmull_s8(vget_low_s8(a), vget_low_s8(b)));
         let high = vpaddlq_s16(vmull_high_s8(a, b));
         vaddq_s32(sums, vpaddq_s32(low, high))
+    }
+}
+
+/// [`Simd::steps`], two steps and two rows of activations at a time: these are a matrix of 2 x 8 bytes,
+/// and so are two rows of weights.
+///
+/// # Safety
+/// The processor must have the product of matrices.
+#[inline(always)]
+unsafe fn matrices<const ROWS: usize, const STEPS: usize>(
+    levels: &[[u8; UNIT]; STEPS],
+    rounded: [&[[u8; 4]; STEPS]; ROWS],
+) -> [Eight; ROWS] {
+    // SAFETY: the caller answers for the product; memory is touched as above.
+    unsafe {
+        let mut sums = [[vdupq_n_s32(0); 4]; ROWS];
+        for step in (0..STEPS).step_by(2) {
+            let mut halves = [[vdupq_n_u32(0); 2]; 2];
+            for (levels, halves) in levels[step..step + 2].iter().zip(&mut halves) {
+                halves[0] = vreinterpretq_u32_u8(vld1q_u8(levels.as_ptr()));
+                halves[1] = vreinterpretq_u32_u8(vld1q_u8(levels.as_ptr().add(16)));
+            }
+            let weights = [
+                vzip1q_u32(halves[0][0], halves[1][0]),
+                vzip2q_u32(halves[0][0], halves[1][0]),
+                vzip1q_u32(halves[0][1], halves[1][1]),
+                vzip2q_u32(halves[0][1], halves[1][1]),
+            ];
+            for pair in 0..ROWS / 2 {
+                let mut rows = [0; 2];
+                for row in 0..2 {
+                    let eight = rounded[2 * pair + row].as_flattened().as_chunks().0[step / 2];
+                    rows[row] = u64::from_ne_bytes(eight);
+                }
+                let rows = vcombine_u64(vcreate_u64(rows[0]), vcreate_u64(rows[1]));
+                for two in 0..4 {
+                    asm!(".arch_extension i8mm", "smmla {0:v}.4s, {1:v}.16b, {2:v}.16b",
+                        inout(vreg) sums[pair][two], in(vreg) rows, in(vreg) weights[two],
+                        options(pure, nomem, nostack, preserves_flags));
+                }
+            }
+        }
+        let zeros = vdupq_n_f32(0.0);
+        let mut floats = [(zeros, zeros); ROWS];
+        for pair in 0..ROWS / 2 {
+            let mut wide = [vdupq_n_s64(0); 4];
+            for two in 0..4 {
+                wide[two] = vreinterpretq_s64_s32(sums[pair][two]);
+            }
+            let low = [vzip1q_s64(wide[0], wide[1]), vzip1q_s64(wide[2], wide[3])];
+            let high = [vzip2q_s64(wide[0], wide[1]), vzip2q_s64(wide[2], wide[3])];
+            for (row, [first, last]) in [low, high].into_iter().enumerate() {
+                let first = vcvtq_f32_s32(vreinterpretq_s32_s64(first));
+                floats[2 * pair + row] = (first, vcvtq_f32_s32(vreinterpretq_s32_s64(last)));
+            }
+        }
+        floats
     }
 }
