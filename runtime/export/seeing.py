@@ -73,9 +73,7 @@ def cells(scene: Scene, columns: int, rows: int) -> Cells:
         place[mine] = ordered.index(thing)
         before[mine] = KINDS.index(ordered[ordered.index(thing) - 1].kind) if ordered.index(thing) else NOTHING
         alike[mine] = len(scene.of(thing.kind))
-    flat = (part.ravel() for part in (kinds, traits, before, place, alike))
-    kinds, traits, before, place, alike = flat
-    return Cells(kinds, traits, edges.reshape(-1, 4), before, place, alike)
+    return Cells(kinds.ravel(), traits.ravel(), edges.reshape(-1, 4), before.ravel(), place.ravel(), alike.ravel())
 
 
 def covering(start: float, end: float, count: int) -> np.ndarray:
